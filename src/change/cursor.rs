@@ -1,0 +1,121 @@
+//! Where a sink stands, and what is recorded beside it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ident::{DatabaseName, SlotName};
+use crate::lsn::{EndLsn, Lsn};
+
+/// Where a sink stands: the last change that is durable in it.
+///
+/// Message starts are neither unique nor ordered, so the place of a change is the commit LSN of its transaction, as
+/// BEGIN carries it, and its ordinal in there. Cursors of one history are ordered by ([`Cursor::commit_lsn`],
+/// [`Cursor::ordinal`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The timeline that the server's history gives to `commit_lsn`.
+    pub timeline: u32,
+    /// The commit LSN as BEGIN carries it; a non-transactional message's own LSN.
+    pub commit_lsn: Lsn,
+    /// The ordinal, from 0, of the last change taken; 0 too for a complete transaction without one.
+    pub ordinal: u64,
+    /// The transaction's end, once all of it is taken.
+    pub end_lsn: Option<EndLsn>,
+}
+
+impl Cursor {
+    /// What two cursors of one history are compared by.
+    #[must_use]
+    pub const fn position(&self) -> (Lsn, u64) {
+        (self.commit_lsn, self.ordinal)
+    }
+
+    /// The LSN to ask the server to start at: all that ends before it is taken, nothing after it is lost.
+    #[must_use]
+    pub fn start_lsn(&self) -> Lsn {
+        self.end_lsn.map_or(self.commit_lsn, EndLsn::lsn)
+    }
+
+    /// Whether the change at (`commit_lsn`, `ordinal`) is taken already.
+    #[must_use]
+    pub fn holds(&self, commit_lsn: Lsn, ordinal: u64) -> bool {
+        commit_lsn < self.commit_lsn
+            || commit_lsn == self.commit_lsn && (self.end_lsn.is_some() || ordinal <= self.ordinal)
+    }
+}
+
+/// What is recorded of one slot and one sink, durably, before anything that rests on it is acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The cluster, as `IDENTIFY_SYSTEM` names it.
+    pub system_identifier: u64,
+    /// The timeline of the server when this was written.
+    pub timeline: u32,
+    /// The slot.
+    pub slot: SlotName,
+    /// The most that may have been acknowledged.
+    pub acknowledged: Option<EndLsn>,
+    /// Where the sink stood.
+    pub cursor: Option<Cursor>,
+}
+
+/// Which stream a change comes from: what its key and its metadata need besides its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamIdentity {
+    /// The cluster, as `IDENTIFY_SYSTEM` names it.
+    pub system_identifier: u64,
+    /// The timeline that the server is on, as `IDENTIFY_SYSTEM` names it.
+    pub timeline: u32,
+    /// The slot.
+    pub slot: SlotName,
+    /// The name in the file.
+    pub database: DatabaseName,
+    /// The database's name on the server.
+    pub dbname: String,
+    /// The server as the file names it.
+    pub hostname: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor(commit: u64, ordinal: u64, end: Option<u64>) -> Cursor {
+        Cursor {
+            timeline: 1,
+            commit_lsn: Lsn(commit),
+            ordinal,
+            end_lsn: end.map(|end| EndLsn::of_commit(Lsn(end))),
+        }
+    }
+
+    #[test]
+    fn a_half_taken_transaction_is_asked_for_again_and_its_taken_part_dropped() {
+        let half = cursor(100, 4, None);
+        assert_eq!(half.start_lsn(), Lsn(100));
+        assert!(half.holds(Lsn(99), 9));
+        assert!(half.holds(Lsn(100), 4));
+        assert!(!half.holds(Lsn(100), 5));
+        assert!(!half.holds(Lsn(101), 0));
+    }
+
+    #[test]
+    fn a_whole_transaction_is_not_asked_for_again() {
+        let whole = cursor(100, 4, Some(140));
+        assert_eq!(whole.start_lsn(), Lsn(140));
+        assert!(whole.holds(Lsn(100), 5));
+        assert!(!whole.holds(Lsn(140), 0));
+    }
+
+    #[test]
+    fn the_record_reads_back_as_it_was_written() {
+        let record = Record {
+            system_identifier: 7_300_000_000_000_000_001,
+            timeline: 2,
+            slot: SlotName::new("slotd_shop").unwrap(),
+            acknowledged: Some(EndLsn::of_commit(Lsn(140))),
+            cursor: Some(cursor(100, 4, Some(140))),
+        };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+}

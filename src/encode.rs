@@ -1,0 +1,23 @@
+//! From a change to the bytes of a format.
+//!
+//! One format lives here, `sequin`: JSON Lines whose records are those of Sequin's consumers. Text from the wire is
+//! copied or escaped straight into the output; no value is parsed into a number and printed again.
+
+mod json;
+mod sequin;
+mod value;
+
+pub use sequin::Sequin;
+
+/// Where encoded bytes go. Failures are kept by the implementation and asked for at the end of a batch, so that the
+/// encoder itself cannot fail.
+pub trait Out {
+    /// Appends `bytes`.
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Out for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}

@@ -1,0 +1,93 @@
+//! Where changes go.
+//!
+//! A sink takes a batch and returns once it is durable. Its contract with `stream`:
+//!
+//! 1. [`Sink::open`] is called first, and again after every error: it mends what a crash left (a torn tail is cut)
+//!    and tells where the sink stands.
+//! 2. [`Sink::write`] gets batches in order, each behind the cursor of the one before. When it returns `Ok`, the
+//!    batch's changes *and* its cursor are durable, in one step: after a crash both stand or neither.
+//! 3. [`Sink::adopt`] begins a stream anew: a gap record if there is a hole, then the new record, in one step.
+//! 4. After an error the sink is closed; nothing of the failed call counts.
+
+mod file;
+mod stdout;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::change::{Batch, Cursor, Gap, Record, StreamIdentity};
+pub use file::FileSink;
+pub use stdout::StdoutSink;
+
+/// Where a sink stands when it is opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What was recorded beside the changes, if the sink can hold it.
+    pub record: Option<Record>,
+    /// The last change that is really there. Behind the record's cursor if somebody took changes away.
+    pub cursor: Option<Cursor>,
+}
+
+/// A sink refused, or could not do, what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{sentence}")]
+pub struct SinkError {
+    /// What failed, on which sink.
+    pub sentence: String,
+    /// What ends it.
+    pub hint: String,
+    /// The error below.
+    #[source]
+    pub source: Option<std::io::Error>,
+}
+
+/// One of the kinds of sink.
+pub enum Sink {
+    File(FileSink),
+    Stdout(StdoutSink),
+}
+
+impl Sink {
+    /// Opens the sink for one stream and tells where it stands.
+    ///
+    /// # Errors
+    /// The sink can't be written, or what stands there is not what slotd left.
+    pub async fn open(&mut self, stream: Arc<StreamIdentity>) -> Result<Standing, SinkError> {
+        match self {
+            Self::File(sink) => sink.open(stream).await,
+            Self::Stdout(sink) => sink.open(stream).await,
+        }
+    }
+
+    /// Begins a stream that does not go on from where the sink stood: writes `gap`, if there is one, and makes
+    /// `record` the sink's record.
+    ///
+    /// # Errors
+    /// Nothing of it counts; the sink must be opened again.
+    pub async fn adopt(&mut self, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
+        match self {
+            Self::File(sink) => sink.adopt(record, gap).await,
+            Self::Stdout(sink) => sink.adopt(record, gap).await,
+        }
+    }
+
+    /// Makes `batch` and its cursor durable.
+    ///
+    /// # Errors
+    /// Nothing of the batch counts; the sink must be opened again.
+    pub async fn write(&mut self, batch: Arc<Batch>) -> Result<(), SinkError> {
+        match self {
+            Self::File(sink) => sink.write(batch).await,
+            Self::Stdout(sink) => sink.write(batch).await,
+        }
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(sink) => sink.fmt(f),
+            Self::Stdout(sink) => sink.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Files, as far as durability needs them.
+//!
+//! Sinks and state go to disk through [`Storage`] alone, so that a test can put a storage underneath that forgets at
+//! a crash what was not fsynced ([`forgetful`]): killing a process proves nothing about fsync, since the kernel lives
+//! on.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+mod disk;
+#[cfg(any(test, feature = "faults"))]
+pub mod forgetful;
+
+pub use disk::Disk;
+
+/// A file system. Calls block: async code goes through `spawn_blocking`.
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// Makes `dir` and its parents, durably.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// What stands in `dir`, in no order; only plain files.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// Opens `path` for reading and writing; makes it, mode 0640, if `create`.
+    /// A new name is durable only after [`Storage::sync_dir`].
+    ///
+    /// # Errors
+    /// As the file system says; `NotFound` without `create`.
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn File>>;
+
+    /// Removes the file `path`.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Gives the file `from` the name `to`, in place of what stood there. Durable only after [`Storage::sync_dir`].
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Free and total bytes of the file system that `dir` is on.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+
+    /// Makes names that were made, removed or renamed in `dir` durable.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// An open file.
+pub trait File: fmt::Debug + Send {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Reads `buf.len()` bytes from `offset`.
+    ///
+    /// # Errors
+    /// As the file system says; `UnexpectedEof` behind the end.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Cuts or extends it.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn set_len(&mut self, len: u64) -> io::Result<()>;
+
+    /// Makes what was written, and the length, durable (`fdatasync`). After an error the file must not be written
+    /// again: the kernel may have dropped the pages and will report the next call as a success.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Writes `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+}
+
+/// One file of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its length in bytes.
+    pub len: u64,
+    /// When it was last written.
+    pub modified: SystemTime,
+}
+
+/// Room on a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Free for an unprivileged process.
+    pub free: u64,
+    /// In all.
+    pub total: u64,
+}
+
+/// The whole of the file `path`.
+///
+/// # Errors
+/// As the file system says.
+pub fn read(storage: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
+    let file = storage.open(path, false)?;
+    let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// Puts `bytes` in place of the file `path`, so that after a crash either the old or the new content stands there
+/// whole: write beside it, fsync, rename, fsync the folder.
+///
+/// # Errors
+/// As the file system says.
+pub fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = beside(path);
+    let mut file = storage.open(&beside, true)?;
+    file.set_len(0)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync()?;
+    drop(file);
+    storage.rename(&beside, path)?;
+    storage.sync_dir(path.parent().unwrap_or_else(|| Path::new("/")))
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+/// A storage that is shared by sinks and state.
+pub type SharedStorage = Arc<dyn Storage>;
