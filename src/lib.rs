@@ -7,6 +7,7 @@
 //!
 //! A room imports only from floors below it; `tests/it/layers.rs` holds the order. ARCHITECTURE.md has the tour.
 
+pub mod faults;
 pub mod lsn;
 pub mod ident;
 pub mod retry;
@@ -18,3 +19,4 @@ pub mod status;
 pub mod change;
 pub mod encode;
 pub mod sink;
+pub mod stream;

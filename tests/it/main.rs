@@ -1,1 +1,1 @@
-fn main(){}
+//! Tests against real servers; one binary, a module for each theme.

@@ -1,0 +1,129 @@
+//! Faults for the proof: places to die at, and rules to break.
+//!
+//! Both exist in test builds only (feature `faults`); elsewhere [`point`] and [`broken`] compile to nothing. What they
+//! prove stands in `docs/PROOF.md`.
+
+/// A named step between reading a message and sending its acknowledgement, at which a test lets the process abort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// A batch was cut off from the wire.
+    BatchCut,
+    /// A batch was handed to the sink.
+    BatchSent,
+    /// Half of a batch's bytes are in the file.
+    FileHalfWritten,
+    /// All of a batch's bytes are in the file, not fsynced.
+    FileWritten,
+    /// The file is fsynced, the sidecar is not written.
+    FileSynced,
+    /// The sidecar is written, not fsynced.
+    SidecarWritten,
+    /// The sidecar is fsynced.
+    SidecarSynced,
+    /// The sidecar says that a rotation has begun.
+    RotateBegun,
+    /// The file has its finished name, not durably.
+    RotateRenamed,
+    /// The next file exists, not durably.
+    RotateCreated,
+    /// Both names are durable.
+    RotateSynced,
+    /// A finished file was removed by `keep`.
+    KeepRemoved,
+    /// The idle positions are written, not fsynced.
+    PositionsWritten,
+    /// The idle positions are fsynced.
+    PositionsSynced,
+    /// The pipeline knows that the batch is durable.
+    BatchDurable,
+    /// An acknowledgement is encoded, not sent.
+    AckEncoded,
+    /// An acknowledgement is sent.
+    AckSent,
+}
+
+impl Point {
+    /// All of them, in the order of a change's way.
+    pub const ALL: [Self; 17] = [
+        Self::BatchCut,
+        Self::BatchSent,
+        Self::FileHalfWritten,
+        Self::FileWritten,
+        Self::FileSynced,
+        Self::SidecarWritten,
+        Self::SidecarSynced,
+        Self::RotateBegun,
+        Self::RotateRenamed,
+        Self::RotateCreated,
+        Self::RotateSynced,
+        Self::KeepRemoved,
+        Self::PositionsWritten,
+        Self::PositionsSynced,
+        Self::BatchDurable,
+        Self::AckEncoded,
+        Self::AckSent,
+    ];
+}
+
+/// A rule that a test breaks, to see that another test catches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Break {
+    /// Report a batch as durable before the file is fsynced.
+    AckBeforeFsync,
+    /// Acknowledge a message's start plus its length.
+    AckStartPlusLength,
+    /// Leave the torn tail of the file.
+    KeepTornTail,
+    /// Start without comparing positions.
+    SkipComparison,
+    /// Acknowledge a keepalive while something is in flight.
+    AckKeepaliveInFlight,
+}
+
+#[cfg(feature = "faults")]
+mod on {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::{Break, Point};
+
+    /// Aborts here if `SLOTD_CRASH_AT` names the point, or `POINT:N` and this is the Nth time.
+    #[expect(clippy::print_stderr, reason = "the test that set the variable reads it")]
+    pub fn point(point: Point) {
+        static WISH: OnceLock<Option<(String, u64)>> = OnceLock::new();
+        static PASSED: AtomicU64 = AtomicU64::new(0);
+        let wish = WISH.get_or_init(|| {
+            let text = std::env::var("SLOTD_CRASH_AT").ok()?;
+            let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
+            Some((name.to_owned(), nth.parse().ok()?))
+        });
+        let Some((name, nth)) = wish else { return };
+        if format!("{point:?}") == *name && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *nth {
+            eprintln!("crash point {name}");
+            std::process::abort();
+        }
+    }
+
+    /// Whether `SLOTD_BREAK` names the rule.
+    pub fn broken(rule: Break) -> bool {
+        static BROKEN: OnceLock<Option<String>> = OnceLock::new();
+        BROKEN.get_or_init(|| std::env::var("SLOTD_BREAK").ok()).as_deref() == Some(&format!("{rule:?}"))
+    }
+}
+
+#[cfg(not(feature = "faults"))]
+mod on {
+    use super::{Break, Point};
+
+    /// Nothing, outside test builds.
+    #[inline(always)]
+    pub const fn point(_: Point) {}
+
+    /// Never, outside test builds.
+    #[inline(always)]
+    pub const fn broken(_: Break) -> bool {
+        false
+    }
+}
+
+pub use on::{broken, point};
