@@ -14,6 +14,9 @@ pub mod retry;
 pub mod storage;
 
 pub mod pgoutput;
+pub mod wire;
+pub mod net;
+pub mod postgres;
 pub mod config;
 pub mod status;
 pub mod change;

@@ -114,6 +114,31 @@ impl Batch {
         gap.chain(self.entries.iter().filter_map(|entry| self.change(entry)))
     }
 
+    /// What of it lies beyond `held`; `None` if nothing does.
+    #[must_use]
+    pub fn beyond(&self, held: &Cursor) -> Option<Self> {
+        let cursor = self.cursor?;
+        let ends_what_was_half =
+            cursor.end_lsn.is_some() && held.end_lsn.is_none() && cursor.commit_lsn == held.commit_lsn;
+        if cursor.position() <= held.position() && !ends_what_was_half {
+            return None;
+        }
+        let is_new = |entry: &&Entry| {
+            let transaction = self.transactions.get(entry.transaction as usize);
+            transaction.is_some_and(|transaction| !held.holds(transaction.commit_lsn, entry.ordinal))
+        };
+        Some(Self {
+            wire: self.wire.clone(),
+            entries: self.entries.iter().filter(is_new).copied().collect(),
+            transactions: self.transactions.clone(),
+            relations: self.relations.clone(),
+            gap: None,
+            cursor: self.cursor,
+            end_lsn: self.end_lsn,
+            units: self.units,
+        })
+    }
+
     /// How many changes it holds.
     #[must_use]
     pub fn len(&self) -> usize {
