@@ -1,0 +1,3 @@
+//! What is asked of Postgres over SQL sessions.
+
+pub mod types;
