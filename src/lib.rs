@@ -22,4 +22,5 @@ pub mod status;
 pub mod change;
 pub mod encode;
 pub mod sink;
+pub mod postgres;
 pub mod stream;

@@ -6,6 +6,7 @@ mod history;
 mod replication;
 mod sql;
 pub mod trouble;
+pub mod types;
 
 pub use connector::{ConnectError, Connector};
 pub use history::{History, HistoryError};

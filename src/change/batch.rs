@@ -4,6 +4,7 @@
 //! `wire`. No byte of a row is copied before a sink encodes it. A batch spans transactions and may end inside one;
 //! [`Batch::cursor`] says where a sink stands once it has taken the batch whole.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{Cursor, Relation};
 use crate::lsn::{EndLsn, Lsn};
-use crate::pgoutput::{self, OldTuple, Tuple};
+use crate::pgoutput::{self, Content, OldTuple, Tuple};
 
 /// The transaction that a change belongs to; of a non-transactional message, the message alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +55,13 @@ pub enum ChangeKind<'a> {
     Delete { relation: &'a Arc<Relation>, old: OldTuple<'a> },
     Gap(&'a Gap),
     Insert { relation: &'a Arc<Relation>, new: Tuple<'a> },
-    Message { transactional: bool, prefix: &'a str, content: &'a [u8] },
+    Message { transactional: bool, prefix: &'a str, content: Content<'a> },
     /// One table of a TRUNCATE; a statement that names several gives several.
     Truncate { relation: &'a Arc<Relation>, cascade: bool, restart_identity: bool },
     Update { relation: &'a Arc<Relation>, old: Option<OldTuple<'a>>, new: Tuple<'a> },
 }
 
 /// Changes in commit order, and the cursor after them.
-#[derive(Debug)]
 pub struct Batch {
     wire: Bytes,
     entries: Vec<Entry>,
@@ -75,6 +75,19 @@ pub struct Batch {
     /// How many transactions and non-transactional messages of the stream are whole with this batch, counted from the
     /// stream's start.
     pub units: u64,
+}
+
+impl fmt::Debug for Batch {
+    /// Without `wire`: it holds rows, and they belong into sinks alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("changes", &self.len())
+            .field("wire_bytes", &self.wire_bytes())
+            .field("cursor", &self.cursor)
+            .field("end_lsn", &self.end_lsn)
+            .field("units", &self.units)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a change lies in `wire`.

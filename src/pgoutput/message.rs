@@ -1,5 +1,7 @@
 //! What a message says.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use super::{OldTuple, Tuple};
@@ -17,7 +19,7 @@ pub enum Message<'a> {
     Delete { xid: Option<u32>, relation: u32, old: OldTuple<'a> },
     Insert { xid: Option<u32>, relation: u32, new: Tuple<'a> },
     /// `pg_logical_emit_message`.
-    Message { xid: Option<u32>, transactional: bool, lsn: Lsn, prefix: &'a str, content: &'a [u8] },
+    Message { xid: Option<u32>, transactional: bool, lsn: Lsn, prefix: &'a str, content: Content<'a> },
     Origin { commit_lsn: Lsn, name: &'a str },
     Prepare(Prepared<'a>),
     Relation { xid: Option<u32>, oid: u32, schema: &'a str, name: &'a str, identity: ReplicaIdentity, columns: Vec<RelationColumn<'a>> },
@@ -30,6 +32,17 @@ pub enum Message<'a> {
     Truncate { xid: Option<u32>, relations: Relations<'a>, cascade: bool, restart_identity: bool },
     Type { xid: Option<u32>, oid: u32, schema: &'a str, name: &'a str },
     Update { xid: Option<u32>, relation: u32, old: Option<OldTuple<'a>>, new: Tuple<'a> },
+}
+
+/// What a message of `pg_logical_emit_message` carries: any bytes, shown in sinks alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Content<'a>(pub &'a [u8]);
+
+impl fmt::Debug for Content<'_> {
+    /// Without the bytes: they belong into sinks alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.0.len())
+    }
 }
 
 /// A prepared transaction at one of its steps. Its LSNs are no [`EndLsn`]: to acknowledge a PREPARE loses the rows.
