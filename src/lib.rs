@@ -20,3 +20,4 @@ pub mod change;
 pub mod encode;
 pub mod sink;
 pub mod stream;
+pub mod http;
