@@ -12,10 +12,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::config::{Connection, Host, PasswordError, TlsMode};
+use crate::net::Stream;
 use crate::net::dial::{self, DialError};
 use crate::net::resolve::{self, Families, ResolveError, Resolver};
 use crate::net::tls::{self, TlsClient, TlsError, Verify};
-use crate::net::Stream;
 use crate::wire::frame::{self, Backend, FrameError};
 use crate::wire::login::{Channel, Login, LoginError, Progress};
 
@@ -142,11 +142,7 @@ impl Connector {
     }
 
     /// Logs in with our own startup message.
-    pub(super) async fn login(
-        &self,
-        to: &Connection,
-        parameters: &[(&str, &str)],
-    ) -> Result<LoggedIn, ConnectError> {
+    pub(super) async fn login(&self, to: &Connection, parameters: &[(&str, &str)]) -> Result<LoggedIn, ConnectError> {
         let password = to.password.reveal().map_err(ConnectError::Password)?;
         let (mut stream, channel) = self.dial(to).await?;
         let mut out = BytesMut::new();

@@ -74,7 +74,8 @@ impl Connector {
             config.ssl_mode(SslMode::Disable);
         }
         let (Channel::Trusted { end_point } | Channel::Untrusted { end_point }) = channel;
-        let (client, connection) = config.connect_raw(stream, Dialled { end_point }).await.map_err(ConnectError::Sql)?;
+        let (client, connection) =
+            config.connect_raw(stream, Dialled { end_point }).await.map_err(ConnectError::Sql)?;
         // What ends the connection is told to whoever awaits a statement.
         let connection = tokio::spawn(async move { drop(connection.await) });
         Ok(SqlSession { client, connection })

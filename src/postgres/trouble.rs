@@ -44,7 +44,7 @@ pub struct Diagnosis {
 }
 
 fn diagnosis(class: Class, reason: Reason, sentence: impl Into<String>, hint: impl Into<String>) -> Diagnosis {
-    Diagnosis { class, trouble: Trouble { reason, sentence: sentence.into(), hint: hint.into() } }
+    Diagnosis { class, trouble: Trouble::new(reason, sentence, hint) }
 }
 
 /// `host:port`, as the file names them.
@@ -81,10 +81,9 @@ pub fn of_connect(error: &ConnectError, to: &Connection) -> Diagnosis {
             format!("{place}: {error}"),
             "start the server, or correct `hostname` and `port`; listen_addresses and a firewall can be in the way too",
         ),
-        ConnectError::Frame(_) => connection(
-            format!("{place} does not speak Postgres' protocol: {error}"),
-            "correct `hostname` and `port`",
-        ),
+        ConnectError::Frame(_) => {
+            connection(format!("{place} does not speak Postgres' protocol: {error}"), "correct `hostname` and `port`")
+        }
         ConnectError::Io(_) | ConnectError::Timeout(_) => {
             connection(format!("{place}: {error}"), "see whether the server and the way to it are up")
         }
@@ -143,9 +142,9 @@ fn of_login(error: &LoginError, to: &Connection) -> Diagnosis {
         LoginError::Unsafe(_) => authentication(
             "let pg_hba.conf ask for scram-sha-256, or have the server's certificate verified in full (`ssl = true`)",
         ),
-        LoginError::Scram(_) => authentication(
-            "correct the password; if it is right, somebody else answers in the server's place",
-        ),
+        LoginError::Scram(_) => {
+            authentication("correct the password; if it is right, somebody else answers in the server's place")
+        }
         LoginError::Protocol(_) => diagnosis(
             Class::Retry,
             Reason::Connection,
@@ -204,7 +203,10 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection) -> Diagnosis 
         (Step::Connect, "42501") => said(
             Reason::Privilege,
             Class::Operator,
-            format!("run: ALTER ROLE {} REPLICATION; (on RDS: GRANT rds_replication TO …)", crate::ident::quote_ident(user)),
+            format!(
+                "run: ALTER ROLE {} REPLICATION; (on RDS: GRANT rds_replication TO …)",
+                crate::ident::quote_ident(user)
+            ),
         ),
         (Step::Connect, "3D000") => {
             said(Reason::Server, Class::Operator, format!("correct `database`, or create {database}"))
@@ -257,6 +259,8 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection) -> Diagnosis 
         (_, code) if code.starts_with("42") => {
             said(Reason::Privilege, Class::Operator, "see the server's message".to_owned())
         }
-        _ => said(Reason::Server, Class::Retry, error.hint.clone().unwrap_or_else(|| "see the server's log".to_owned())),
+        _ => {
+            said(Reason::Server, Class::Retry, error.hint.clone().unwrap_or_else(|| "see the server's log".to_owned()))
+        }
     }
 }

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::Action;
 use crate::config::Database;
-use crate::postgres::trouble::{self, Class, Diagnosis, Step};
+use crate::postgres::trouble::{self, Diagnosis, Step};
 use crate::postgres::{ReplicationError, ReplicationSession, SqlError, SqlSession};
 use crate::status::{Condition, Reason, Reporter, State, Trouble};
 

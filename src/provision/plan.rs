@@ -39,7 +39,10 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The slot leads on no more.
-    Lost { reason: Reason, sentence: String },
+    Lost {
+        reason: Reason,
+        sentence: String,
+    },
     Trouble(Diagnosis),
 }
 
@@ -125,13 +128,7 @@ fn refuse_publication(database: &Database, observed: &Observed) -> Option<Diagno
     ))
 }
 
-fn refuse_slot(
-    database: &Database,
-    observed: &Observed,
-    known: bool,
-    holes: Holes,
-    own: &str,
-) -> Option<Refusal> {
+fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Holes, own: &str) -> Option<Refusal> {
     let name = &database.slot;
     let lost = |reason, sentence| (holes == Holes::Refuse).then_some(Refusal::Lost { reason, sentence });
     let Some(slot) = &observed.slot else {
@@ -179,14 +176,14 @@ fn unusable(database: &Database, slot: &SlotFacts) -> Option<String> {
 
 fn held(slot: &SlotFacts, pid: i32, own: &str) -> Diagnosis {
     let known = slot.holder.as_ref();
-    let application_name = known.and_then(|holder| holder.application_name.clone());
+    let application_name = known.and_then(|holder| holder.application_name.clone()).unwrap_or_default();
     let client_addr = known.and_then(|holder| holder.client_addr.clone());
-    let who = application_name.as_deref().filter(|name| !name.is_empty());
+    let who = if application_name.is_empty() { "no name" } else { &application_name };
     let from = client_addr.as_deref().unwrap_or("a socket, or an address that may not be seen");
-    let ours = who == Some(own);
+    let ours = who == own;
     let trouble = Trouble::new(
         Reason::SlotHeld,
-        format!("the slot {} is held by pid {pid} ({}) from {from}", slot.slot_name, who.unwrap_or("no name")),
+        format!("the slot {} is held by pid {pid} ({who}) from {from}", slot.slot_name),
         if ours {
             "nothing to do: it is our own last session, which the server ends within `wal_sender_timeout`".to_owned()
         } else {

@@ -37,9 +37,8 @@ pub async fn ensure(
     let mut advance = holes == Holes::Accept && lacks_publication(reporter);
     for _ in 0..LOOKS {
         let observed = observe(sql, database).await;
-        let observed = observed.map_err(|error| {
-            Refusal::Trouble(trouble::of_sql(Step::Observe, &error, &database.connection))
-        })?;
+        let observed =
+            observed.map_err(|error| Refusal::Trouble(trouble::of_sql(Step::Observe, &error, &database.connection)))?;
         let plan = plan(database, &observed, known, holes, own);
         if let Some(refusal) = plan.refusal {
             reporter.findings(plan.findings);

@@ -31,7 +31,7 @@ const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// Why feedback ended, unless it was asked to.
 #[derive(Debug, thiserror::Error)]
-pub enum FeedbackError {
+pub(super) enum FeedbackError {
     #[error("the connection broke off while acknowledging: {0}")]
     Io(#[from] io::Error),
     #[error(transparent)]

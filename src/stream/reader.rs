@@ -32,7 +32,7 @@ const OWN_PREFIX: &str = "slotd";
 
 /// Why reading ended, unless it was asked to.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(super) enum ReadError {
     #[error("a message of the stream can't be read: {0}")]
     Decode(#[from] DecodeError),
     #[error("the stream has a message of kind {0}, which was not asked for")]

@@ -10,7 +10,8 @@ use crate::postgres::catalog::{ServerFacts, SlotHolder};
 const OWN: &str = "slotd/0123456789abcdef";
 
 fn database(keys: &str) -> Database {
-    let text = format!("[[postgres_databases]]\nname = \"shop\"\nurl = \"postgresql://slotd:x@127.0.0.1/shop\"\n{keys}\n");
+    let text =
+        format!("[[postgres_databases]]\nname = \"shop\"\nurl = \"postgresql://slotd:x@127.0.0.1/shop\"\n{keys}\n");
     let config = config::parse(Path::new("slotd.toml"), &text, &|_| None).map_err(|mistakes| mistakes.render(false));
     (*config.unwrap().databases[0]).clone()
 }
@@ -196,11 +197,8 @@ fn a_slot_that_is_not_ours_to_use_says_why() {
 #[test]
 fn a_slot_that_is_held_names_the_holder_and_our_own_is_just_waited_for() {
     let held = |name: &str| {
-        let holder = SlotHolder {
-            pid: 42,
-            application_name: Some(name.to_owned()),
-            client_addr: Some("10.0.0.7".to_owned()),
-        };
+        let holder =
+            SlotHolder { pid: 42, application_name: Some(name.to_owned()), client_addr: Some("10.0.0.7".to_owned()) };
         trouble(&with_slot(|slot| (slot.active_pid, slot.holder) = (Some(42), Some(holder))), true)
     };
     let (class, reason, sentence, _) = held("psql");
