@@ -62,12 +62,8 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     let serving = tokio::spawn(http::serve(listeners, registry.clone(), commands.clone(), stop.clone()));
 
     let resolver = Resolver::from_system().map_err(|error| StartError::Resolver(error.into()))?;
-    let connector = Connector::new(
-        resolver,
-        config.agent.connect_timeout,
-        config.agent.wal_sender_timeout,
-        format!("slotd/{id}"),
-    );
+    let connector =
+        Connector::new(resolver, config.agent.connect_timeout, config.agent.wal_sender_timeout, format!("slotd/{id}"));
     info!(file = %file.display(), state_dir = %state_dir.display(), databases = config.databases.len(), "slotd {} begins", env!("CARGO_PKG_VERSION"));
     for warning in &config.warnings {
         warn!("{warning}");
@@ -119,7 +115,8 @@ fn agent_id(storage: &SharedStorage, state_dir: &Path) -> std::io::Result<String
     match storage::read(&**storage, &path) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-            let fits = !text.is_empty() && text.len() < MAX_NAME_BYTES / 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
+            let fits =
+                !text.is_empty() && text.len() < MAX_NAME_BYTES / 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
             fits.then_some(text).ok_or_else(|| {
                 std::io::Error::other(format!("{} holds no agent id; remove the file to get a new one", path.display()))
             })

@@ -10,7 +10,5 @@ pub mod types;
 
 pub use connector::{ConnectError, Connector};
 pub use history::{History, HistoryError};
-pub use replication::{
-    CopyReader, CopyWriter, ReplicationError, ReplicationSession, SystemIdentity,
-};
+pub use replication::{CopyReader, CopyWriter, ReplicationError, ReplicationSession, SystemIdentity};
 pub use sql::{SqlError, SqlSession};

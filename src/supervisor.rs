@@ -118,16 +118,13 @@ impl Supervisor {
             warn!("[agent] and [http] count from the next start on");
         }
         let old = std::mem::replace(&mut self.config, new);
-        let wanted: HashMap<_, _> = self.config.databases.iter().map(|new| (new.name.clone(), Arc::clone(new))).collect();
+        let wanted: HashMap<_, _> =
+            self.config.databases.iter().map(|new| (new.name.clone(), Arc::clone(new))).collect();
         let changed = |name: &DatabaseName, keeper: &Keeper| {
             wanted.get(name).is_none_or(|new| **new != *keeper.database || sinks_differ(&old, &self.config, new))
         };
-        let gone: Vec<_> = self
-            .keepers
-            .iter()
-            .filter(|(name, keeper)| changed(name, keeper))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let gone: Vec<_> =
+            self.keepers.iter().filter(|(name, keeper)| changed(name, keeper)).map(|(name, _)| name.clone()).collect();
         self.end_watches().await;
         let mut ending = Vec::new();
         for name in &gone {

@@ -10,4 +10,4 @@ pub mod login;
 pub mod replication;
 mod server_error;
 
-pub use server_error::{Severity, ServerError};
+pub use server_error::{ServerError, Severity};

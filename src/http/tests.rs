@@ -75,7 +75,8 @@ impl Agent {
     }
 
     async fn ask_socket(&self, request: &str, body: &str) -> Answer {
-        ask(UnixStream::connect(self.socket()).await.unwrap(), &format!("{request} HTTP/1.1\r\nHost: slotd"), body).await
+        ask(UnixStream::connect(self.socket()).await.unwrap(), &format!("{request} HTTP/1.1\r\nHost: slotd"), body)
+            .await
     }
 
     fn declare(&self, names: &[&str]) -> Vec<Reporter> {

@@ -228,7 +228,9 @@ impl Pipeline {
         Trouble::new(
             reason,
             sentence,
-            format!("`slotd resume {name} --accept-gap` goes on behind a gap record; what lies in the gap is not delivered"),
+            format!(
+                "`slotd resume {name} --accept-gap` goes on behind a gap record; what lies in the gap is not delivered"
+            ),
         )
     }
 

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Status;
 use crate::guard::{PERIOD, Seen};
+use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Refusal as Refused};
 use crate::retry::Backoff;
 use crate::status::{Condition, Reason, Refusal, Reply, State, Trouble};
-use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::stream::{End, Holes, Pipeline, Started};
 
 /// How often the publication of a database that streams is looked at.

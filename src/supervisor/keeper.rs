@@ -55,11 +55,7 @@ impl Keeper {
 
     /// What the guard needs to watch its slot.
     pub(super) fn watched(&self) -> Watched {
-        Watched {
-            database: Arc::clone(&self.database),
-            reporter: Arc::clone(&self.reporter),
-            seen: self.seen.clone(),
-        }
+        Watched { database: Arc::clone(&self.database), reporter: Arc::clone(&self.reporter), seen: self.seen.clone() }
     }
 
     /// Goes on behind a gap record, if it is lost; answers `reply` once that is known.

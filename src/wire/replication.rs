@@ -37,10 +37,9 @@ impl<'a> StreamMessage<'a> {
                 wal_end: lsn(9).ok_or(StreamMessageError)?,
                 payload: &bytes[XLOG_DATA_HEADER..],
             }),
-            Some(b'k') if bytes.len() == 18 => Ok(Self::Keepalive {
-                wal_end: lsn(1).ok_or(StreamMessageError)?,
-                reply_requested: bytes[17] != 0,
-            }),
+            Some(b'k') if bytes.len() == 18 => {
+                Ok(Self::Keepalive { wal_end: lsn(1).ok_or(StreamMessageError)?, reply_requested: bytes[17] != 0 })
+            }
             _ => Err(StreamMessageError),
         }
     }

@@ -97,10 +97,7 @@ fn a_position_beyond_the_switch_is_diverged_and_both_lsns_are_named() {
 fn a_stream_that_lived_through_the_promotion_holds() {
     let world = World { history: History::parse(2, "1\t0/80\twhy\n").unwrap(), confirmed: 0x90, ..World::default() };
     let standing = standing(Some(whole(0x90, 0xA0)), Some(0xA0));
-    assert_eq!(
-        world.judge(&standing),
-        Judgement::Resume { start: Lsn(0xA0), held: Some(whole(0x90, 0xA0)) }
-    );
+    assert_eq!(world.judge(&standing), Judgement::Resume { start: Lsn(0xA0), held: Some(whole(0x90, 0xA0)) });
 }
 
 #[test]
@@ -161,10 +158,7 @@ fn a_sink_behind_its_record_resumes_where_the_slot_still_has_what_is_missing() {
     let mut standing = standing(Some(whole(290, 300)), Some(300));
     standing.cursor = Some(whole(190, 200));
     let world = World { confirmed: 200, ..World::default() };
-    assert_eq!(
-        world.judge(&standing),
-        Judgement::Resume { start: Lsn(200), held: Some(whole(190, 200)) }
-    );
+    assert_eq!(world.judge(&standing), Judgement::Resume { start: Lsn(200), held: Some(whole(190, 200)) });
     let world = World { confirmed: 201, ..World::default() };
     assert_eq!(world.reason(&standing), Reason::SinkBehind);
     standing.cursor = None;
