@@ -207,6 +207,10 @@ impl World {
             _ => "b",
         };
 
+        if storage.is_dead() {
+            // It died with the last operation of `open`; nothing can be read any more.
+            return Ok(());
+        }
         let held = |history: &[Committed], cursor: Option<Cursor>| -> String {
             let lines = history.iter().flat_map(Committed::lines);
             let held = |(lsn, ordinal)| cursor.is_some_and(|cursor| cursor.holds(lsn, ordinal));
