@@ -8,6 +8,8 @@
 mod batch;
 mod cursor;
 mod relation;
+#[cfg(any(test, feature = "faults"))]
+pub mod testing;
 mod types;
 
 pub use batch::{Batch, BatchBuilder, Change, ChangeKind, Gap, Transaction};

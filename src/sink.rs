@@ -10,6 +10,7 @@
 //! 4. After an error the sink is closed; nothing of the failed call counts.
 
 mod file;
+mod lines;
 mod stdout;
 
 use std::fmt;

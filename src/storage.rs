@@ -13,6 +13,7 @@ use std::time::SystemTime;
 mod disk;
 #[cfg(any(test, feature = "faults"))]
 pub mod forgetful;
+pub mod sealed;
 
 pub use disk::Disk;
 
@@ -29,6 +30,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// As the file system says.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// Takes the exclusive lock that the file `path` stands for, and makes the file if it is missing. Held until the
+    /// guard is dropped; the file stays.
+    ///
+    /// # Errors
+    /// As the file system says; `WouldBlock` while another holder has it, in this process or in another.
+    fn lock(&self, path: &Path) -> io::Result<Lock>;
 
     /// Opens `path` for reading and writing; makes it, mode 0640, if `create`.
     /// A new name is durable only after [`Storage::sync_dir`].
@@ -62,8 +70,17 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 
+/// A lock that is held; dropping it gives it back.
+pub type Lock = Box<dyn fmt::Debug + Send + Sync>;
+
 /// An open file.
 pub trait File: fmt::Debug + Send {
+    /// Whether `path` still names this file; it does not once somebody moved or removed it.
+    ///
+    /// # Errors
+    /// As the file system says; a name that is gone is not an error.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
+
     /// Its length in bytes.
     ///
     /// # Errors
@@ -134,8 +151,7 @@ pub fn read(storage: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
 /// As the file system says.
 pub fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path);
-    let mut file = storage.open(&beside, true)?;
-    file.set_len(0)?;
+    let mut file = create_new(storage, &beside)?;
     file.write_all_at(bytes, 0)?;
     file.sync()?;
     drop(file);
@@ -143,7 +159,20 @@ pub fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<(
     storage.sync_dir(path.parent().unwrap_or_else(|| Path::new("/")))
 }
 
-fn beside(path: &Path) -> PathBuf {
+/// Makes an empty file `path` in place of whatever a failed try left there: a file whose fsync failed is not used again.
+///
+/// # Errors
+/// As the file system says.
+pub fn create_new(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn File>> {
+    match storage.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => storage.open(path, true),
+    }
+}
+
+/// The name under which the next content of `path` is written.
+#[must_use]
+pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     path.with_file_name(name)

@@ -1,0 +1,152 @@
+//! What a crash, or somebody else, left: makes file and sidecar fit again, or says why they don't.
+
+use std::io;
+
+use super::reread::{LastLine, end_of_lines, last_line};
+use super::series::Series;
+use super::sidecar::{Short, Sidecar, State};
+use super::{tail, trouble};
+use crate::change::Cursor;
+use crate::lsn::Lsn;
+use crate::sink::SinkError;
+use crate::storage::{self, File};
+
+/// How much of a file is copied at once.
+const CHUNK: usize = 256 * 1024;
+
+impl<E> Series<E> {
+    /// The current file, ended where it counts, and what the sidecar must say of it. All names are durable.
+    pub(super) fn recover(&mut self) -> Result<(Box<dyn File>, State), SinkError> {
+        let mut state = match Sidecar::read(&*self.storage, &self.names.sidecar())? {
+            Some(state) if state.rotating => self.end_rotation(state)?,
+            Some(state) => state,
+            None => self.first_state()?,
+        };
+        let path = self.names.current();
+        let mut file = self.storage.open(path, true).map_err(trouble::io("open", path))?;
+        let len = file.len().map_err(trouble::io("read", path))?;
+        if len < state.length {
+            self.shorten(&mut *file, len, &mut state)?;
+        } else if tail(&*file, state.length).map_err(trouble::io("read", path))? != state.tail {
+            return Err(trouble::exchanged(path, &self.names.sidecar()));
+        } else if len > state.length && self.breaks.keep_torn_tail {
+            state.length = len;
+            state.tail = tail(&*file, len).map_err(trouble::io("read", path))?;
+        } else if len > state.length {
+            file.set_len(state.length).map_err(trouble::io("cut", path))?;
+        }
+        if self.suspect {
+            file = self.copy(&*file, state.length).map_err(trouble::io("copy", path))?;
+        }
+        // Not only where a name was made here: the process before may have died before it did this.
+        self.sync_names()?;
+        self.suspect = false;
+        Ok((file, state))
+    }
+
+    pub(super) fn sync_names(&self) -> Result<(), SinkError> {
+        let dir = self.names.dir();
+        self.storage.sync_dir(dir).map_err(trouble::io("fsync", dir))
+    }
+
+    /// The current file if there is one.
+    fn current(&self) -> Result<Option<Box<dyn File>>, SinkError> {
+        let path = self.names.current();
+        match self.storage.open(path, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.map(Some).map_err(trouble::io("open", path)),
+        }
+    }
+
+    /// Without a sidecar there may be finished files, whose numbers are not given again, but no lines in the current.
+    fn first_state(&self) -> Result<State, SinkError> {
+        let path = self.names.current();
+        let len = self.current()?.map_or(Ok(0), |file| file.len()).map_err(trouble::io("read", path))?;
+        if len > 0 {
+            return Err(trouble::foreign(path, len, &self.names.sidecar()));
+        }
+        let last = self.finished()?.last().map_or(0, |(number, _)| *number);
+        Ok(State { segment: last + 1, ..State::default() })
+    }
+
+    /// A crash in a rotation: whether the file has its finished name yet is told by what stands under the current one.
+    /// It is not told by the finished file, which a consumer may have taken away.
+    fn end_rotation(&self, state: State) -> Result<State, SinkError> {
+        let path = self.names.current();
+        let renamed = match self.current()? {
+            None => true,
+            Some(file) => file.len().map_err(trouble::io("read", path))? == 0,
+        };
+        Ok(if renamed {
+            State { segment: state.segment + 1, length: 0, tail: 0, rotating: false, ..state }
+        } else {
+            // As before the rotation; it is due again.
+            State { rotating: false, ..state }
+        })
+    }
+
+    /// Somebody took lines out of the file, or the file itself: ends it behind its last complete line, and finds the
+    /// change that is really the last.
+    fn shorten(&self, file: &mut dyn File, len: u64, state: &mut State) -> Result<(), SinkError> {
+        let path = self.names.current();
+        let end = end_of_lines(file, len).map_err(trouble::io("read", path))?;
+        let position = match last_line(file, end).map_err(trouble::io("read", path))? {
+            LastLine::Foreign => return Err(trouble::exchanged(path, &self.names.sidecar())),
+            LastLine::Change(commit_lsn, ordinal) => Some((commit_lsn, ordinal)),
+            LastLine::None => self.last_finished(state.segment)?,
+        };
+        if end < len {
+            file.set_len(end).map_err(trouble::io("cut", path))?;
+        }
+        let cursor = position.zip(state.record.as_ref()).map(|((commit_lsn, ordinal), record)| {
+            record.cursor.filter(|cursor| cursor.position() == (commit_lsn, ordinal)).unwrap_or_else(|| Cursor {
+                timeline: record.cursor.map_or(record.timeline, |cursor| cursor.timeline),
+                commit_lsn,
+                ordinal,
+                end_lsn: None,
+            })
+        });
+        state.length = end;
+        state.tail = tail(file, end).map_err(trouble::io("read", path))?;
+        state.short = Some(Short { cursor });
+        Ok(())
+    }
+
+    /// The last change of the finished files with a number below `segment`.
+    fn last_finished(&self, segment: u64) -> Result<Option<(Lsn, u64)>, SinkError> {
+        for (number, _) in self.finished()?.into_iter().rev().filter(|(number, _)| *number < segment) {
+            let path = self.names.finished(number);
+            let line = || {
+                let file = self.storage.open(&path, false)?;
+                let end = end_of_lines(&*file, file.len()?)?;
+                last_line(&*file, end)
+            };
+            match line() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                line => match line.map_err(trouble::io("read", &path))? {
+                    LastLine::Change(commit_lsn, ordinal) => return Ok(Some((commit_lsn, ordinal))),
+                    LastLine::Foreign => return Err(trouble::exchanged(&path, &self.names.sidecar())),
+                    LastLine::None => {}
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts a new file with the first `length` bytes of `file` in its place; its name is not durable yet.
+    fn copy(&self, file: &dyn File, length: u64) -> io::Result<Box<dyn File>> {
+        let beside = storage::beside(self.names.current());
+        let mut copy = storage::create_new(&*self.storage, &beside)?;
+        let mut at = 0;
+        let mut chunk = vec![0; CHUNK];
+        while at < length {
+            let left = usize::try_from(length - at).unwrap_or(CHUNK).min(CHUNK);
+            file.read_exact_at(&mut chunk[..left], at)?;
+            copy.write_all_at(&chunk[..left], at)?;
+            at += left as u64;
+        }
+        copy.sync()?;
+        self.storage.rename(&beside, self.names.current())?;
+        Ok(copy)
+    }
+}

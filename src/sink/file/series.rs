@@ -1,0 +1,210 @@
+//! A file series at work: batches and gap records behind one another.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::names::Names;
+use super::sidecar::{Sidecar, State};
+use super::spill::Spill;
+use super::{Breaks, tail, trouble};
+use crate::change::{Batch, Gap, Record, StreamIdentity, Transaction};
+use crate::config::{FileSinkConfig, Keep, MinFree};
+use crate::faults::{self, Point};
+use crate::sink::lines::Lines;
+use crate::sink::{SinkError, Standing};
+use crate::storage::{File, Lock, SharedStorage};
+
+/// How long, and for how many bytes, an answer about free room is good.
+const ROOM_AGE: Duration = Duration::from_secs(1);
+const ROOM_BYTES: u64 = 8 << 20;
+
+/// A file series. All calls block.
+#[derive(Debug)]
+pub(super) struct Series<E> {
+    pub(super) names: Names,
+    pub(super) storage: SharedStorage,
+    pub(super) rotate_size: u64,
+    pub(super) keep: Keep,
+    pub(super) breaks: Breaks,
+    /// An fsync of the current file failed. Linux may have dropped what it could not write, and says so only once: the
+    /// next fsync of this file proves nothing. So the durable part of it is copied before anything is added.
+    ///
+    /// Another process that comes after a crash does not know of this, and needs not: the bytes that count were
+    /// fsynced before the failure, and all behind them is cut off, which drops it from the kernel's cache as well.
+    pub(super) suspect: bool,
+    min_free: MinFree,
+    room: Room,
+    lock: Option<Lock>,
+    /// `None` before the first call and after an error.
+    open: Option<Open<E>>,
+}
+
+/// What is held between two calls.
+#[derive(Debug)]
+pub(super) struct Open<E> {
+    stream: Arc<StreamIdentity>,
+    encoder: Encoder<E>,
+    pub(super) file: Box<dyn File>,
+    pub(super) sidecar: Sidecar,
+}
+
+/// Keeps whatever an encoder has at hand out of debug output: it may be of rows.
+struct Encoder<E>(E);
+
+impl<E> std::fmt::Debug for Encoder<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::any::type_name::<E>())
+    }
+}
+
+/// When free room was asked for, and what was written since.
+#[derive(Debug, Default)]
+struct Room {
+    asked: Option<Instant>,
+    written: u64,
+}
+
+impl<E: Lines> Series<E> {
+    pub(super) fn new(config: FileSinkConfig, storage: SharedStorage, breaks: Breaks) -> Self {
+        Self {
+            names: Names::new(config.path),
+            storage,
+            rotate_size: config.rotate_size,
+            keep: config.keep,
+            breaks,
+            suspect: false,
+            min_free: config.min_free,
+            room: Room::default(),
+            lock: None,
+            open: None,
+        }
+    }
+
+    /// See [`crate::sink::Sink::open`].
+    pub(super) fn open(&mut self, stream: Arc<StreamIdentity>) -> Result<Standing, SinkError> {
+        self.open = None;
+        self.storage.create_dir_all(self.names.dir()).map_err(trouble::io("make the folder", self.names.dir()))?;
+        self.take_lock()?;
+        let (file, state) = self.recover()?;
+        let sidecar = Sidecar::begin(&*self.storage, &self.names.sidecar(), state)?;
+        let encoder = Encoder(E::new(Arc::clone(&stream)));
+        let mut open = Open { stream, encoder, file, sidecar };
+        self.rotate_if_due(&mut open)?;
+        let state = open.sidecar.state();
+        let standing = Standing { record: state.record.clone(), cursor: state.cursor() };
+        self.open = Some(open);
+        Ok(standing)
+    }
+
+    /// See [`crate::sink::Sink::adopt`].
+    pub(super) fn adopt(&mut self, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
+        self.while_open(move |series, open| {
+            let mut state = State { short: None, ..open.sidecar.state().clone() };
+            if let Some(gap) = gap {
+                let place = Transaction {
+                    timeline: record.timeline,
+                    commit_lsn: gap.to.unwrap_or(gap.from),
+                    commit_timestamp: None,
+                    xid: None,
+                };
+                (state.length, state.tail) = series.append(open, &Batch::of_gap(gap, place))?;
+            }
+            state.record = Some(record);
+            open.sidecar.store(state)?;
+            series.rotate_if_due(open)
+        })
+    }
+
+    /// See [`crate::sink::Sink::write`].
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.while_open(|series, open| {
+            let mut state = State { short: None, ..open.sidecar.state().clone() };
+            let before = open.sidecar.state();
+            let acknowledged = before.record.as_ref().and_then(|record| record.acknowledged);
+            state.record = Some(Record {
+                system_identifier: open.stream.system_identifier,
+                timeline: open.stream.timeline,
+                slot: open.stream.slot.clone(),
+                acknowledged: acknowledged.max(batch.end_lsn),
+                cursor: batch.cursor.or_else(|| before.cursor()),
+            });
+            if !batch.is_empty() {
+                series.leave_room(batch.wire_bytes() as u64)?;
+                (state.length, state.tail) = series.append(open, batch)?;
+            }
+            open.sidecar.store(state)?;
+            series.rotate_if_due(open)
+        })
+    }
+
+    fn while_open(
+        &mut self,
+        work: impl FnOnce(&mut Self, &mut Open<E>) -> Result<(), SinkError>,
+    ) -> Result<(), SinkError> {
+        let mut open = self.open.take().ok_or_else(|| trouble::closed(self.names.current()))?;
+        work(self, &mut open)?;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// Writes the lines of `batch` behind those that count and makes them durable; tells what then counts.
+    fn append(&mut self, open: &mut Open<E>, batch: &Batch) -> Result<(u64, u32), SinkError> {
+        let path = self.names.current();
+        let start = open.sidecar.state().length;
+        let own = || Ok(open.file.len()? == start && open.file.is_at(path)?);
+        if !own().map_err(trouble::io("look at", path))? {
+            return Err(trouble::touched(path));
+        }
+        let mut lines = Spill::new(&mut *open.file, start, batch.wire_bytes().saturating_mul(2).saturating_add(1024));
+        let mut count = 0;
+        for change in batch.changes() {
+            open.encoder.0.line(&change, &mut lines);
+            count += 1;
+        }
+        let end = lines.finish().map_err(trouble::io("write", path))?;
+        if count != batch.len() {
+            return Err(trouble::undecoded(path, count, batch.len()));
+        }
+        faults::point(Point::FileWritten);
+        if !self.breaks.ack_before_fsync
+            && let Err(error) = open.file.sync()
+        {
+            self.suspect = true;
+            return Err(trouble::io("fsync", path)(error));
+        }
+        faults::point(Point::FileSynced);
+        let tail = tail(&*open.file, end).map_err(trouble::io("read", path))?;
+        Ok((end, tail))
+    }
+
+    /// Refuses `bytes` more if they would leave less than `min_free`.
+    fn leave_room(&mut self, bytes: u64) -> Result<(), SinkError> {
+        self.room.written = self.room.written.saturating_add(bytes);
+        if self.room.written < ROOM_BYTES && self.room.asked.is_some_and(|asked| asked.elapsed() < ROOM_AGE) {
+            return Ok(());
+        }
+        self.room = Room::default();
+        let dir = self.names.dir();
+        let space = self.storage.space(dir).map_err(trouble::io("ask for the free room of", dir))?;
+        let floor = match self.min_free {
+            MinFree::Bytes(bytes) => bytes,
+            MinFree::Percent(percent) => (space.total as f64 * percent / 100.0) as u64,
+        };
+        if space.free < floor.saturating_add(bytes) {
+            return Err(trouble::little_room(dir, space, floor));
+        }
+        self.room.asked = Some(Instant::now());
+        Ok(())
+    }
+
+    fn take_lock(&mut self) -> Result<(), SinkError> {
+        if self.lock.is_none() {
+            let path = self.names.lock();
+            self.lock = Some(self.storage.lock(&path).map_err(|error| match error.kind() {
+                std::io::ErrorKind::WouldBlock => trouble::locked(self.names.current()),
+                _ => trouble::io("lock", &path)(error),
+            })?);
+        }
+        Ok(())
+    }
+}

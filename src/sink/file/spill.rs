@@ -1,0 +1,108 @@
+//! From the encoder to the file, without the whole of a batch in memory.
+
+use std::io;
+
+use crate::encode::Out;
+use crate::faults::{self, Point};
+use crate::storage::File;
+
+/// The most bytes that wait in memory.
+const SPILL: usize = 256 * 1024;
+
+/// Collects bytes and writes them to the end of a file, [`SPILL`] at a time. The first error is kept and told by
+/// [`Spill::finish`]; nothing is written after it.
+pub(super) struct Spill<'a> {
+    file: &'a mut dyn File,
+    at: u64,
+    buffer: Vec<u8>,
+    done: io::Result<()>,
+}
+
+impl<'a> Spill<'a> {
+    /// Writes to `file` from `at` on; `expected` bytes, more or less.
+    pub(super) fn new(file: &'a mut dyn File, at: u64, expected: usize) -> Self {
+        Self { file, at, buffer: Vec::with_capacity(expected.min(SPILL)), done: Ok(()) }
+    }
+
+    /// Writes what is left, and tells where the file now ends.
+    pub(super) fn finish(mut self) -> io::Result<u64> {
+        let bytes = std::mem::take(&mut self.buffer);
+        // Half first, so that a test that dies in between leaves a torn line.
+        let (first, second) = bytes.split_at(if cfg!(feature = "faults") { bytes.len() / 2 } else { 0 });
+        self.write(first);
+        if cfg!(feature = "faults") && !first.is_empty() {
+            faults::point(Point::FileHalfWritten);
+        }
+        self.write(second);
+        self.done.map(|()| self.at)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if self.done.is_ok() && !bytes.is_empty() {
+            self.done = self.file.write_all_at(bytes, self.at);
+            self.at += bytes.len() as u64;
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut bytes = std::mem::take(&mut self.buffer);
+        self.write(&bytes);
+        bytes.clear();
+        self.buffer = bytes;
+    }
+}
+
+impl Out for Spill<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        if self.buffer.len() + bytes.len() > SPILL {
+            self.flush();
+            if bytes.len() >= SPILL {
+                return self.write(bytes);
+            }
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::storage::forgetful::Forgetful;
+    use crate::storage::{Storage, read};
+
+    #[test]
+    fn what_is_put_stands_in_the_file_in_order_and_memory_stays_small() {
+        let storage = Forgetful::new();
+        storage.create_dir_all(Path::new("/c")).unwrap();
+        let mut file = storage.open(Path::new("/c/f"), true).unwrap();
+        let mut expected = b"before".to_vec();
+        file.write_all_at(&expected, 0).unwrap();
+        let mut spill = Spill::new(&mut *file, 6, 10);
+        for (at, len) in [1, 1000, SPILL - 500, SPILL, 3 * SPILL, 7, 0, SPILL - 7].into_iter().enumerate() {
+            let bytes = vec![b'a' + u8::try_from(at).unwrap(); len];
+            spill.put(&bytes);
+            expected.extend_from_slice(&bytes);
+            assert!(spill.buffer.capacity() <= 2 * SPILL);
+        }
+        assert_eq!(spill.finish().unwrap(), expected.len() as u64);
+        assert!(read(&storage, Path::new("/c/f")).unwrap() == expected);
+    }
+
+    #[test]
+    fn the_first_error_is_told_at_the_end_and_nothing_follows_it() {
+        let storage = Forgetful::new();
+        storage.create_dir_all(Path::new("/c")).unwrap();
+        let mut file = storage.open(Path::new("/c/f"), true).unwrap();
+        storage.set_room(Some(SPILL as u64));
+        let mut spill = Spill::new(&mut *file, 0, 0);
+        for _ in 0..3 {
+            spill.put(&[b'x'; SPILL]);
+        }
+        storage.set_room(None);
+        spill.put(&[b'y'; SPILL]);
+        assert_eq!(spill.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(file.len().unwrap(), SPILL as u64);
+    }
+}
