@@ -1,1 +1,6 @@
 //! Tests against real servers; one binary, a module for each theme.
+
+#[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod support;
