@@ -90,12 +90,21 @@ mod tests {
 
     #[test]
     fn only_loopback_is_loopback() {
-        for host in ["localhost", "LOCALHOST:80", "127.0.0.1:7356", "127.9.9.9", "[::1]", "[::1]:7356", "[::ffff:127.0.0.1]"]
+        for host in
+            ["localhost", "LOCALHOST:80", "127.0.0.1:7356", "127.9.9.9", "[::1]", "[::1]:7356", "[::ffff:127.0.0.1]"]
         {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "evil.example", "localhost.evil.example", "localhost@evil.example", "evil@localhost", "10.0.0.1", "[::2]", "0.0.0.0"]
-        {
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "localhost@evil.example",
+            "evil@localhost",
+            "10.0.0.1",
+            "[::2]",
+            "0.0.0.0",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

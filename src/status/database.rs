@@ -47,7 +47,13 @@ pub struct DatabaseStatus {
 impl DatabaseStatus {
     /// A database before its first round: `pending`, or `disabled` if that is the wish.
     #[must_use]
-    pub fn new(name: DatabaseName, slot: SlotName, publication: PublicationName, status: Status, now: Timestamp) -> Self {
+    pub fn new(
+        name: DatabaseName,
+        slot: SlotName,
+        publication: PublicationName,
+        status: Status,
+        now: Timestamp,
+    ) -> Self {
         let condition = match status {
             Status::Active => Condition::Other(
                 State::Pending,
@@ -96,7 +102,9 @@ impl DatabaseStatus {
         let settled = match before {
             State::Disabled => true,
             State::Streaming => elapsed(self.since, now) >= STEADY,
-            State::Failed | State::Lost | State::Pending | State::Provisioning | State::Retrying | State::Waiting => false,
+            State::Failed | State::Lost | State::Pending | State::Provisioning | State::Retrying | State::Waiting => {
+                false
+            }
         };
         if settled {
             self.unsettled = now;

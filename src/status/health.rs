@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    AgentStatus, Assessment, Bounds, DatabaseStatus, Finding, Holder, Positions, Reason, Row, State, Verdict,
-    WalUse, judge,
+    AgentStatus, Assessment, Bounds, DatabaseStatus, Finding, Holder, Positions, Reason, Row, State, Verdict, WalUse,
+    judge,
 };
 use crate::config::Status;
 use crate::ident::{DatabaseName, PublicationName, SlotName};
@@ -98,10 +98,7 @@ impl DatabaseHealth {
             slot: status.slot.clone(),
             publication: status.publication.clone(),
             positions: status.positions,
-            lag: LagHealth {
-                bytes: status.positions.lag_bytes(),
-                seconds: lag.map(|lag| millis(lag).as_secs_f64()),
-            },
+            lag: LagHealth { bytes: status.positions.lag_bytes(), seconds: lag.map(|lag| millis(lag).as_secs_f64()) },
             wal: status.wal.clone(),
             last_message: status.last_message,
             last_acknowledged: status.last_acknowledged,

@@ -141,7 +141,8 @@ impl Reporter {
 
     fn log_condition(&self) {
         let status = self.status();
-        let (database, slot, lsn) = (status.name.as_str(), status.slot.as_str(), status.lsn().map(tracing::field::display));
+        let (database, slot, lsn) =
+            (status.name.as_str(), status.slot.as_str(), status.lsn().map(tracing::field::display));
         let state = status.condition.state();
         let Some(trouble) = status.condition.trouble() else {
             tracing::info!(database, slot, state = state.as_str(), lsn, "streaming");

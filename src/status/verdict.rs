@@ -62,10 +62,9 @@ pub struct Bounds {
     pub silence: Duration,
 }
 
-impl Bounds {
+impl From<&Agent> for Bounds {
     /// As `agent` has them; silence is three times `wal_sender_timeout`.
-    #[must_use]
-    pub const fn of(agent: &Agent) -> Self {
+    fn from(agent: &Agent) -> Self {
         Self { grace: agent.grace, silence: agent.wal_sender_timeout.saturating_mul(3) }
     }
 }

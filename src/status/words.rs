@@ -16,7 +16,11 @@ pub fn size(bytes: u64) -> String {
         unit += 1;
     }
     let (whole, tenth) = (tenths / 10, tenths % 10);
-    if whole < 10 && tenth > 0 { format!("{whole}.{tenth} {}", UNITS[unit]) } else { format!("{whole} {}", UNITS[unit]) }
+    if whole < 10 && tenth > 0 {
+        format!("{whole}.{tenth} {}", UNITS[unit])
+    } else {
+        format!("{whole} {}", UNITS[unit])
+    }
 }
 
 /// `age` in its largest whole unit, with the units of the file.
@@ -58,7 +62,9 @@ mod tests {
 
     #[test]
     fn ages_have_one_unit() {
-        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3_599, "59 min"), (7_200, "2 h"), (172_800, "2 d")] {
+        for (seconds, text) in
+            [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3_599, "59 min"), (7_200, "2 h"), (172_800, "2 d")]
+        {
             assert_eq!(age(Duration::from_secs(seconds)), text);
         }
     }

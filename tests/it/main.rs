@@ -1,1 +1,3 @@
 //! Tests against real servers; one binary, a module for each theme.
+
+mod cli;

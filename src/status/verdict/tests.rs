@@ -102,8 +102,11 @@ fn retained_wal_warns_at_half_of_the_budget_and_fails_at_four_fifths_in_any_stat
 fn a_finding_warns() {
     let mut status = shop(at(0));
     let _ = status.enter(Condition::Streaming, at(0));
-    status.findings =
-        vec![Finding { code: "publication_drift", sentence: "drift\nforged line".to_owned(), hint: "mend it".to_owned() }];
+    status.findings = vec![Finding {
+        code: "publication_drift",
+        sentence: "drift\nforged line".to_owned(),
+        hint: "mend it".to_owned(),
+    }];
     let assessment = judge(&status, at(1), &BOUNDS);
     assert_eq!(assessment.verdict, Verdict::Warn);
     assert_eq!(assessment.rows[0].sentence, "drift forged line");
