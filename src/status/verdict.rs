@@ -96,7 +96,7 @@ pub struct Assessment {
 
 impl From<Vec<Row>> for Assessment {
     fn from(mut rows: Vec<Row>) -> Self {
-        rows.sort_by(|a, b| b.verdict.cmp(&a.verdict));
+        rows.sort_by_key(|row| std::cmp::Reverse(row.verdict));
         Self { verdict: rows.first().map_or(Verdict::Pass, |worst| worst.verdict), rows }
     }
 }
