@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::http::{self, ControlSocket, HealthPort, Listeners};
+use crate::http;
 use crate::ident::MAX_NAME_BYTES;
 use crate::net::resolve::Resolver;
 use crate::postgres::Connector;
@@ -24,7 +24,7 @@ pub enum StartError {
     #[error("another slotd works with the state directory {0}")]
     Locked(PathBuf),
     #[error(transparent)]
-    Listen(#[from] http::ListenError),
+    Listen(#[from] http::ServeError),
     #[error("the names of this host's resolver can't be read: {0}")]
     Resolver(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("signals can't be received: {0}")]
@@ -51,14 +51,10 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     let id = agent_id(&storage, &state_dir).map_err(unusable)?;
     let positions = Positions::open(Arc::clone(&storage), &state_dir).await.map_err(unusable)?;
 
-    let registry = Registry::new(file.clone(), Bounds::of(&config.agent));
+    let registry = Registry::new(file.clone(), Bounds::from(&config.agent));
     let (commands, to_carry_out) = mpsc::channel(16);
     let stop = CancellationToken::new();
-    let port = match config.http.listen {
-        Some(address) => Some(HealthPort::bind(address, config.http.public_status).await?),
-        None => None,
-    };
-    let listeners = Listeners { port, socket: Some(ControlSocket::bind(socket)?) };
+    let listeners = http::bind(&config.http, &socket).await?;
     let serving = tokio::spawn(http::serve(listeners, registry.clone(), commands.clone(), stop.clone()));
 
     let resolver = Resolver::from_system().map_err(|error| StartError::Resolver(error.into()))?;

@@ -13,7 +13,7 @@ mod listen;
 mod routes;
 mod serve;
 
-pub use listen::{ControlSocket, HealthPort, ListenError, Listeners};
+pub use listen::{ControlSocket, HealthPort, Listeners, ServeError, bind};
 pub use serve::serve;
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod faults;
 pub mod guard;
 pub mod http;
 pub mod ident;
+pub mod logging;
 pub mod lsn;
 pub mod net;
 pub mod pgoutput;

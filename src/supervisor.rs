@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::config::{self, Config, Connection, Database, Host};
+use crate::config::{self, Config, Connection, Database, Host, Style};
 use crate::guard::{self, Watched};
 use crate::ident::DatabaseName;
 use crate::postgres::Connector;
@@ -107,9 +107,9 @@ impl Supervisor {
         let new = match config::load(&self.file) {
             Ok(new) => new,
             Err(mistakes) => {
-                let text = mistakes.render(false);
+                let text = mistakes.render(Style::Plain);
                 error!("the changed file is wrong and changes nothing:\n{text}");
-                self.shared.registry.config_rejected(Some(mistakes.to_string()));
+                self.shared.registry.config_rejected(Some(text.clone()));
                 return Err(Refusal::File(text));
             }
         };

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::guard::Exposure;
+use crate::config;
 
 /// Why a listener could not be had.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub enum ServeError {
     #[error("another agent answers on {0}; stop it first, or give this one a runtime directory of its own")]
     Live(PathBuf),
     #[error("{0} is not a socket; move it away")]
@@ -40,6 +41,19 @@ pub struct Listeners {
     pub socket: Option<ControlSocket>,
 }
 
+/// Binds what `http` asks for, and the Unix socket `socket`.
+///
+/// # Errors
+/// One of them can't be had.
+pub async fn bind(http: &config::Http, socket: &Path) -> Result<Listeners, ServeError> {
+    let socket = Some(ControlSocket::bind(socket)?);
+    let port = match http.listen {
+        Some(address) => Some(HealthPort::bind(address, http.public_status).await?),
+        None => None,
+    };
+    Ok(Listeners { port, socket })
+}
+
 /// The TCP port that serves health.
 #[derive(Debug)]
 pub struct HealthPort {
@@ -53,8 +67,8 @@ impl HealthPort {
     ///
     /// # Errors
     /// The address isn't ours or is taken.
-    pub async fn bind(address: SocketAddr, public_status: bool) -> Result<Self, ListenError> {
-        let wrong = |source| ListenError::Port { address, source };
+    pub async fn bind(address: SocketAddr, public_status: bool) -> Result<Self, ServeError> {
+        let wrong = |source| ServeError::Port { address, source };
         let listener = TcpListener::bind(address).await.map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;
         Ok(Self { listener, address, exposure: Exposure::of(address, public_status) })
@@ -87,15 +101,15 @@ impl ControlSocket {
     ///
     /// # Errors
     /// A live agent answers there, it is something else than a socket, or it can't be made.
-    pub fn bind(path: impl Into<PathBuf>) -> Result<Self, ListenError> {
+    pub fn bind(path: impl Into<PathBuf>) -> Result<Self, ServeError> {
         let path = path.into();
-        let wrong = |source| ListenError::Socket { path: path.clone(), source };
+        let wrong = |source| ServeError::Socket { path: path.clone(), source };
         if let Some(folder) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(wrong)?;
         }
         match fs::symlink_metadata(&path) {
-            Ok(found) if !found.file_type().is_socket() => return Err(ListenError::NotASocket(path)),
-            Ok(_) if UnixStream::connect(&path).is_ok() => return Err(ListenError::Live(path)),
+            Ok(found) if !found.file_type().is_socket() => return Err(ServeError::NotASocket(path)),
+            Ok(_) if UnixStream::connect(&path).is_ok() => return Err(ServeError::Live(path)),
             Ok(_) => {}
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
             Err(other) => return Err(wrong(other)),

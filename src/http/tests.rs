@@ -295,11 +295,11 @@ async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
 
     let socket = ControlSocket::bind(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-    assert!(matches!(ControlSocket::bind(&path), Err(ListenError::Live(_))));
+    assert!(matches!(ControlSocket::bind(&path), Err(ServeError::Live(_))));
     drop(socket);
     assert!(!path.exists());
 
     std::fs::write(&path, "precious").unwrap();
-    assert!(matches!(ControlSocket::bind(&path), Err(ListenError::NotASocket(_))));
+    assert!(matches!(ControlSocket::bind(&path), Err(ServeError::NotASocket(_))));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }

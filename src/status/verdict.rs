@@ -62,10 +62,9 @@ pub struct Bounds {
     pub silence: Duration,
 }
 
-impl Bounds {
+impl From<&Agent> for Bounds {
     /// As `agent` has them; silence is three times `wal_sender_timeout`.
-    #[must_use]
-    pub const fn of(agent: &Agent) -> Self {
+    fn from(agent: &Agent) -> Self {
         Self { grace: agent.grace, silence: agent.wal_sender_timeout.saturating_mul(3) }
     }
 }
@@ -97,7 +96,7 @@ pub struct Assessment {
 
 impl From<Vec<Row>> for Assessment {
     fn from(mut rows: Vec<Row>) -> Self {
-        rows.sort_by(|a, b| b.verdict.cmp(&a.verdict));
+        rows.sort_by_key(|row| std::cmp::Reverse(row.verdict));
         Self { verdict: rows.first().map_or(Verdict::Pass, |worst| worst.verdict), rows }
     }
 }

@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use super::Shared;
 use super::database::{Keep, Resume};
-use crate::config::{Config, Database, SinkConfig};
+use crate::config::{Config, Database, FileSinkConfig, SinkConfig};
 use crate::guard::{Seen, Watched};
 use crate::sink::{FileSink, Sink, StdoutSink};
 use crate::status::{DatabaseStatus, Refusal, Reply, Reporter};
@@ -85,7 +85,8 @@ fn sinks(database: &Database, config: &Config, shared: &Shared) -> Vec<NamedSink
     let make = |name: &crate::ident::SinkName| {
         let sink = match &**config.sinks.get(name)? {
             SinkConfig::File(file) => {
-                Sink::File(FileSink::new(file, file.path_for(&database.name), Arc::clone(&shared.storage)))
+                let file = FileSinkConfig { path: file.path_for(&database.name), ..file.clone() };
+                Sink::File(FileSink::new(file, Arc::clone(&shared.storage)))
             }
             SinkConfig::Stdout => Sink::Stdout(StdoutSink::new()),
         };

@@ -1,6 +1,8 @@
 //! Tests against real servers; one binary, a module for each theme.
 
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod support;

@@ -12,7 +12,8 @@ const OWN: &str = "slotd/0123456789abcdef";
 fn database(keys: &str) -> Database {
     let text =
         format!("[[postgres_databases]]\nname = \"shop\"\nurl = \"postgresql://slotd:x@127.0.0.1/shop\"\n{keys}\n");
-    let config = config::parse(Path::new("slotd.toml"), &text, &|_| None).map_err(|mistakes| mistakes.render(false));
+    let config = config::parse(Path::new("slotd.toml"), &text, &|_| None)
+        .map_err(|mistakes| mistakes.render(config::Style::Plain));
     (*config.unwrap().databases[0]).clone()
 }
 
