@@ -46,4 +46,4 @@ bench: ## the benchmarks under benches/
 	$(CARGO) bench $(FLAGS) --bench '*'
 
 doc: ## the documentation of the library, in target/doc
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
