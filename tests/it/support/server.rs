@@ -137,6 +137,11 @@ impl Server {
         self.port
     }
 
+    /// Its Unix socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join(format!(".s.PGSQL.{}", self.port))
+    }
+
     /// Its folder, which is the Unix socket's too.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
