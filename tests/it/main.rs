@@ -1,1 +1,2 @@
 //! Tests against real servers; one binary, a module for each theme.
+mod types;
