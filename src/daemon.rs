@@ -55,7 +55,9 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     let (commands, to_carry_out) = mpsc::channel(16);
     let stop = CancellationToken::new();
     let listeners = http::bind(&config.http, &socket).await?;
-    let serving = tokio::spawn(http::serve(listeners, registry.clone(), commands.clone(), stop.clone()));
+    // Health is told until the last stream has ended.
+    let close = CancellationToken::new();
+    let serving = tokio::spawn(http::serve(listeners, registry.clone(), commands.clone(), close.clone()));
 
     let resolver = Resolver::from_system().map_err(|error| StartError::Resolver(error.into()))?;
     let connector =
@@ -90,8 +92,9 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
             },
         }
     }
-    stop.cancel();
-    serving.abort();
+    close.cancel();
+    // It bounds the answers that are under way itself; a panic in it has been reported by then.
+    drop(serving.await);
     info!("slotd has ended");
     Ok(())
 }

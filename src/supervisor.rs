@@ -12,9 +12,10 @@ mod keeper;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -28,6 +29,8 @@ use crate::storage::SharedStorage;
 use crate::stream::positions::Positions;
 use keeper::Keeper;
 
+/// How often this loop says that it turns.
+const BEAT: Duration = Duration::from_secs(2);
 /// How many databases are provisioned at once.
 const PROVISIONING: usize = 16;
 
@@ -74,10 +77,12 @@ impl Supervisor {
 
     /// Carries out commands until `stop`, then ends every stream in order.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
+        let mut beat = interval(BEAT);
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                _ = beat.tick() => self.shared.registry.beat(),
                 command = commands.recv() => match command {
                     Some(Command::Reload { reply }) => {
                         let outcome = self.reload().await;

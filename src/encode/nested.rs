@@ -53,7 +53,7 @@ impl<O: Out> Walk<'_, O> {
         match r#type {
             Type::Array { element, delimiter } => {
                 bounds(from)?;
-                self.dimension(element, *delimiter, from, MAX_DIMENSIONS)?;
+                self.dimension(element, *delimiter, from, MAX_DIMENSIONS - 1)?;
             }
             Type::Composite(fields) => self.row(fields, from)?,
             Type::Vector(element) => self.vector(element, from)?,
@@ -129,10 +129,11 @@ impl<O: Out> Walk<'_, O> {
     /// `1 2 3`, the form of `int2vector` and `oidvector`.
     fn vector(&mut self, element: &Type, from: &mut dyn Runs) -> Option<()> {
         self.out.put(b"[");
-        while !from.run().is_empty() {
+        if !from.run().is_empty() {
             self.whole(element, &mut Bare::new(from, [b' ', b' ']))?;
-            if expect(from, b' ').is_some() {
+            while expect(from, b' ').is_some() {
                 self.out.put(b",");
+                self.whole(element, &mut Bare::new(from, [b' ', b' ']))?;
             }
         }
         self.out.put(b"]");

@@ -58,6 +58,8 @@ pub(super) struct Feedback {
     patience: Patience,
     acknowledged: Option<EndLsn>,
     sent: Instant,
+    /// When the server was last heard, as last reported.
+    heard: std::time::Instant,
 }
 
 impl Feedback {
@@ -68,7 +70,8 @@ impl Feedback {
         reporter: Arc<Reporter>,
         patience: Patience,
     ) -> Self {
-        Self { writer, progress, ledger, reporter, patience, acknowledged: None, sent: Instant::now() - PACE }
+        let heard = progress.heard().0;
+        Self { writer, progress, ledger, reporter, patience, acknowledged: None, sent: Instant::now(), heard }
     }
 
     /// Runs until `stop`, and gives itself back for the end of the copy.
@@ -118,10 +121,12 @@ impl Feedback {
     async fn send(&mut self, target: Option<EndLsn>) -> io::Result<()> {
         self.acknowledged = self.acknowledged.max(target);
         let acknowledged = self.acknowledged;
+        // A server that is content with our regular word has no reason of its own to speak while it is idle.
+        let ask = self.progress.heard().0.elapsed() > self.patience.wal_sender_timeout / 2;
         let micros = Timestamp::now().as_microsecond() - POSTGRES_EPOCH_MICROS;
         self.writer
             .send(|out| {
-                standby_status(out, acknowledged, micros, false);
+                standby_status(out, acknowledged, micros, ask);
                 faults::point(Point::AckEncoded);
             })
             .await?;
@@ -140,17 +145,21 @@ impl Feedback {
             positions.durable = positions.durable.max(committed.map(EndLsn::lsn));
             positions.acknowledged = positions.acknowledged.max(self.acknowledged.map(EndLsn::lsn));
         });
-        self.reporter.last_message();
     }
 
-    fn watch(&self) -> Result<(), FeedbackError> {
+    fn watch(&mut self) -> Result<(), FeedbackError> {
         let Patience { wal_sender_timeout, sink_stall_timeout } = self.patience;
         if let Some(busy) = self.progress.busy_since() {
             let blocked = busy.elapsed();
             return if blocked > sink_stall_timeout { Err(FeedbackError::Stalled(blocked)) } else { Ok(()) };
         }
-        let silent = self.progress.heard().0.elapsed();
-        // An idle server speaks each half of its patience.
+        let heard = self.progress.heard().0;
+        if heard != self.heard {
+            self.heard = heard;
+            self.reporter.last_message();
+            self.report();
+        }
+        let silent = heard.elapsed();
         if silent > wal_sender_timeout * 6 { Err(FeedbackError::Silent(silent)) } else { Ok(()) }
     }
 }

@@ -264,11 +264,16 @@ impl Pipeline {
         let mut acknowledging = spawn(feedback.run(stop_feedback.clone()));
         self.reporter.condition(Condition::Streaming);
 
+        let mut delivered_all = false;
         let reader = loop {
             tokio::select! {
                 biased;
-                delivered = &mut delivering => return joined(delivered).map_or_else(sink_trouble, |()| bug()),
-                fed = &mut acknowledging => return joined(fed).map_or_else(|error| self.feedback_end(error), |_| bug()),
+                delivered = &mut delivering, if !delivered_all => match joined(delivered) {
+                    // The reader has let go of the batches' channel, and its end is being told at this moment.
+                    Ok(()) => delivered_all = true,
+                    Err(error) => return sink_trouble(error),
+                },
+                fed = &mut acknowledging => return joined(fed).map_or_else(|error| self.feedback_end(error), |_| End::Stopped),
                 read = &mut reading => match joined(read) {
                     Ok(reader) => break reader,
                     Err(error) => return self.read_end(error),
@@ -276,8 +281,7 @@ impl Pipeline {
                 Some(notice) = noticed.recv() => self.notice(&notice),
             }
         };
-        // The reader has let go of the batches' channel: the delivery ends with the last one.
-        if let Err(error) = joined(delivering.await) {
+        if !delivered_all && let Err(error) = joined(delivering.await) {
             return sink_trouble(error);
         }
         stop_feedback.cancel();
@@ -355,12 +359,6 @@ impl Opened {
 /// What a sink's refusal means.
 fn sink_trouble(error: SinkError) -> End {
     let trouble = Trouble::new(Reason::Sink, error.to_string(), error.hint);
-    End::Trouble(Diagnosis { class: Class::Retry, trouble })
-}
-
-/// A task of the stream ended that only ends with an error or after the reader.
-fn bug() -> End {
-    let trouble = Trouble::new(Reason::Sink, "the delivery ended before the stream", "report this as a bug");
     End::Trouble(Diagnosis { class: Class::Retry, trouble })
 }
 

@@ -6,3 +6,5 @@ mod cli;
 mod layers;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod types;
