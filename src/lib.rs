@@ -8,20 +8,20 @@
 //! A room imports only from floors below it; `tests/it/layers.rs` holds the order. ARCHITECTURE.md has the tour.
 
 pub mod faults;
-pub mod ident;
 pub mod lsn;
+pub mod ident;
 pub mod retry;
 pub mod storage;
 
-pub mod change;
-pub mod config;
-pub mod encode;
-pub mod http;
 pub mod pgoutput;
-pub mod sink;
+pub mod config;
 pub mod status;
+pub mod change;
+pub mod encode;
+pub mod sink;
 pub mod stream;
+pub mod http;
 
-pub mod cli;
-pub mod daemon;
 pub mod logging;
+pub mod daemon;
+pub mod cli;

@@ -51,31 +51,13 @@ pub struct Change<'a> {
 /// What happened.
 #[derive(Debug)]
 pub enum ChangeKind<'a> {
-    Delete {
-        relation: &'a Arc<Relation>,
-        old: OldTuple<'a>,
-    },
+    Delete { relation: &'a Arc<Relation>, old: OldTuple<'a> },
     Gap(&'a Gap),
-    Insert {
-        relation: &'a Arc<Relation>,
-        new: Tuple<'a>,
-    },
-    Message {
-        transactional: bool,
-        prefix: &'a str,
-        content: &'a [u8],
-    },
+    Insert { relation: &'a Arc<Relation>, new: Tuple<'a> },
+    Message { transactional: bool, prefix: &'a str, content: &'a [u8] },
     /// One table of a TRUNCATE; a statement that names several gives several.
-    Truncate {
-        relation: &'a Arc<Relation>,
-        cascade: bool,
-        restart_identity: bool,
-    },
-    Update {
-        relation: &'a Arc<Relation>,
-        old: Option<OldTuple<'a>>,
-        new: Tuple<'a>,
-    },
+    Truncate { relation: &'a Arc<Relation>, cascade: bool, restart_identity: bool },
+    Update { relation: &'a Arc<Relation>, old: Option<OldTuple<'a>>, new: Tuple<'a> },
 }
 
 /// Changes in commit order, and the cursor after them.
