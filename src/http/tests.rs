@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -282,7 +283,7 @@ async fn a_head_that_is_too_large_or_too_slow_is_ended() {
     assert_eq!(agent.get("/livez").await.code, 200);
     tokio::time::pause();
     let mut rest = Vec::new();
-    slow.read_to_end(&mut rest).await.unwrap();
+    timeout(Duration::from_secs(15), slow.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{rest:?}");
 }
 
