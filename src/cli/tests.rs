@@ -1,4 +1,3 @@
-use std::path::Path;
 
 use clap::CommandFactory as _;
 use jiff::Timestamp;
