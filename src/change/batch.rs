@@ -52,13 +52,31 @@ pub struct Change<'a> {
 /// What happened.
 #[derive(Debug)]
 pub enum ChangeKind<'a> {
-    Delete { relation: &'a Arc<Relation>, old: OldTuple<'a> },
+    Delete {
+        relation: &'a Arc<Relation>,
+        old: OldTuple<'a>,
+    },
     Gap(&'a Gap),
-    Insert { relation: &'a Arc<Relation>, new: Tuple<'a> },
-    Message { transactional: bool, prefix: &'a str, content: Content<'a> },
+    Insert {
+        relation: &'a Arc<Relation>,
+        new: Tuple<'a>,
+    },
+    Message {
+        transactional: bool,
+        prefix: &'a str,
+        content: Content<'a>,
+    },
     /// One table of a TRUNCATE; a statement that names several gives several.
-    Truncate { relation: &'a Arc<Relation>, cascade: bool, restart_identity: bool },
-    Update { relation: &'a Arc<Relation>, old: Option<OldTuple<'a>>, new: Tuple<'a> },
+    Truncate {
+        relation: &'a Arc<Relation>,
+        cascade: bool,
+        restart_identity: bool,
+    },
+    Update {
+        relation: &'a Arc<Relation>,
+        old: Option<OldTuple<'a>>,
+        new: Tuple<'a>,
+    },
 }
 
 /// Changes in commit order, and the cursor after them.
@@ -251,5 +269,25 @@ impl BatchBuilder {
             self.relations.len() - 1
         });
         u32::try_from(index).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_row_and_no_content() {
+        let message = b"M\0\0\0\0\0\0\0\0\x01audit\0\0\0\0\x064111-1";
+        let mut builder = BatchBuilder::default();
+        let transaction = Transaction { timeline: 1, commit_lsn: Lsn(1), commit_timestamp: None, xid: None };
+        builder.begin(transaction);
+        builder.push(0, message.len(), None, Cursor { timeline: 1, commit_lsn: Lsn(1), ordinal: 0, end_lsn: None });
+        let batch = builder.finish(Bytes::from_static(message), None);
+        let changes: Vec<_> = batch.changes().collect();
+        assert_eq!(changes.len(), 1);
+        let shown = format!("{batch:?} {changes:?}");
+        // Neither as text nor as a list of bytes.
+        assert!(!shown.contains("4111") && !shown.contains("52, 49, 49"), "{shown}");
     }
 }

@@ -12,26 +12,92 @@ use crate::lsn::{EndLsn, Lsn};
 /// `xid` is set inside a streamed block only, where the server puts it in front of each change.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message<'a> {
-    Begin { commit_lsn: Lsn, commit_timestamp: Timestamp, xid: u32 },
+    Begin {
+        commit_lsn: Lsn,
+        commit_timestamp: Timestamp,
+        xid: u32,
+    },
     BeginPrepare(Prepared<'a>),
-    Commit { commit_lsn: Lsn, end_lsn: EndLsn, commit_timestamp: Timestamp },
+    Commit {
+        commit_lsn: Lsn,
+        end_lsn: EndLsn,
+        commit_timestamp: Timestamp,
+    },
     CommitPrepared(Prepared<'a>),
-    Delete { xid: Option<u32>, relation: u32, old: OldTuple<'a> },
-    Insert { xid: Option<u32>, relation: u32, new: Tuple<'a> },
+    Delete {
+        xid: Option<u32>,
+        relation: u32,
+        old: OldTuple<'a>,
+    },
+    Insert {
+        xid: Option<u32>,
+        relation: u32,
+        new: Tuple<'a>,
+    },
     /// `pg_logical_emit_message`.
-    Message { xid: Option<u32>, transactional: bool, lsn: Lsn, prefix: &'a str, content: Content<'a> },
-    Origin { commit_lsn: Lsn, name: &'a str },
+    Message {
+        xid: Option<u32>,
+        transactional: bool,
+        lsn: Lsn,
+        prefix: &'a str,
+        content: Content<'a>,
+    },
+    Origin {
+        commit_lsn: Lsn,
+        name: &'a str,
+    },
     Prepare(Prepared<'a>),
-    Relation { xid: Option<u32>, oid: u32, schema: &'a str, name: &'a str, identity: ReplicaIdentity, columns: Vec<RelationColumn<'a>> },
-    RollbackPrepared { prepare_end_lsn: Lsn, rollback_end_lsn: Lsn, prepared: Timestamp, rolled_back: Timestamp, xid: u32, gid: &'a str },
-    StreamAbort { xid: u32, subtransaction: u32, abort: Option<(Lsn, Timestamp)> },
-    StreamCommit { xid: u32, commit_lsn: Lsn, end_lsn: EndLsn, commit_timestamp: Timestamp },
+    Relation {
+        xid: Option<u32>,
+        oid: u32,
+        schema: &'a str,
+        name: &'a str,
+        identity: ReplicaIdentity,
+        columns: Vec<RelationColumn<'a>>,
+    },
+    RollbackPrepared {
+        prepare_end_lsn: Lsn,
+        rollback_end_lsn: Lsn,
+        prepared: Timestamp,
+        rolled_back: Timestamp,
+        xid: u32,
+        gid: &'a str,
+    },
+    StreamAbort {
+        xid: u32,
+        subtransaction: u32,
+        abort: Option<(Lsn, Timestamp)>,
+    },
+    StreamCommit {
+        xid: u32,
+        commit_lsn: Lsn,
+        end_lsn: EndLsn,
+        commit_timestamp: Timestamp,
+    },
     StreamPrepare(Prepared<'a>),
-    StreamStart { xid: u32, first: bool },
+    StreamStart {
+        xid: u32,
+        first: bool,
+    },
     StreamStop,
-    Truncate { xid: Option<u32>, relations: Relations<'a>, cascade: bool, restart_identity: bool },
-    Type { xid: Option<u32>, oid: u32, schema: &'a str, name: &'a str },
-    Update { xid: Option<u32>, relation: u32, old: Option<OldTuple<'a>>, new: Tuple<'a> },
+    Truncate {
+        xid: Option<u32>,
+        relations: Relations<'a>,
+        cascade: bool,
+        restart_identity: bool,
+    },
+    Type {
+        xid: Option<u32>,
+        oid: u32,
+        schema: &'a str,
+        name: &'a str,
+    },
+    Update {
+        xid: Option<u32>,
+        relation: u32,
+        old: Option<OldTuple<'a>>,
+        new: Tuple<'a>,
+    },
 }
 
 /// What a message of `pg_logical_emit_message` carries: any bytes, shown in sinks alone.

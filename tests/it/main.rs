@@ -1,2 +1,4 @@
 //! Tests against real servers; one binary, a module for each theme.
+
+#[cfg(test)]
 mod types;

@@ -24,11 +24,7 @@ impl Plan {
         table.put(br#","table_name":"#);
         json::string(relation.name.table.as_bytes(), &mut table);
         table.put(b",");
-        Self {
-            relation: Arc::clone(relation),
-            columns: relation.columns.iter().map(ColumnPlan::new).collect(),
-            table,
-        }
+        Self { relation: Arc::clone(relation), columns: relation.columns.iter().map(ColumnPlan::new).collect(), table }
     }
 
     /// Whether it was made for this very relation.
