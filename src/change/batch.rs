@@ -296,3 +296,23 @@ impl BatchBuilder {
         u32::try_from(index).unwrap_or(u32::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_row_and_no_content() {
+        let message = b"M\0\0\0\0\0\0\0\0\x01audit\0\0\0\0\x064111-1";
+        let mut builder = BatchBuilder::default();
+        let transaction = Transaction { timeline: 1, commit_lsn: Lsn(1), commit_timestamp: None, xid: None };
+        builder.begin(transaction);
+        builder.push(0, message.len(), None, Cursor { timeline: 1, commit_lsn: Lsn(1), ordinal: 0, end_lsn: None });
+        let batch = builder.finish(Bytes::from_static(message), None);
+        let changes: Vec<_> = batch.changes().collect();
+        assert_eq!(changes.len(), 1);
+        let shown = format!("{batch:?} {changes:?}");
+        // Neither as text nor as a list of bytes.
+        assert!(!shown.contains("4111") && !shown.contains("52, 49, 49"), "{shown}");
+    }
+}

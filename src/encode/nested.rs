@@ -11,7 +11,7 @@ use std::io::{self, BufReader, Read};
 
 use serde::de::IgnoredAny;
 
-use super::runs::{Bare, Quoted, Quoting, Runs, expect, peek};
+use super::runs::{Bare, Quoted, Runs, expect, peek};
 use super::{Out, json, value};
 use crate::change::{Field, Type};
 
@@ -79,7 +79,7 @@ impl<O: Out> Walk<'_, O> {
             loop {
                 match peek(from)? {
                     b'{' => self.dimension(element, delimiter, from, deeper.checked_sub(1)?)?,
-                    b'"' => self.quoted(element, from, Quoting::Escaped)?,
+                    b'"' => self.quoted(element, from)?,
                     _ => {
                         let mut bare = Bare::new(from, [delimiter, b'}']);
                         match bare.run() {
@@ -117,7 +117,7 @@ impl<O: Out> Walk<'_, O> {
             self.out.put(b":");
             match peek(from)? {
                 b',' | b')' => self.out.put(b"null"),
-                b'"' => self.quoted(&field.r#type, from, Quoting::Doubled)?,
+                b'"' => self.quoted(&field.r#type, from)?,
                 _ => self.whole(&field.r#type, &mut Bare::new(from, [b',', b')']))?,
             }
         }
@@ -140,9 +140,9 @@ impl<O: Out> Walk<'_, O> {
         Some(())
     }
 
-    fn quoted(&mut self, r#type: &Type, from: &mut dyn Runs, quoting: Quoting) -> Option<()> {
+    fn quoted(&mut self, r#type: &Type, from: &mut dyn Runs) -> Option<()> {
         from.advance(1);
-        let mut quoted = Quoted::new(from, quoting);
+        let mut quoted = Quoted::new(from);
         self.whole(r#type, &mut quoted)?;
         quoted.end()
     }

@@ -66,19 +66,12 @@ impl Runs for Bare<'_> {
     }
 }
 
-/// How a quote inside quotes is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Quoting {
-    /// `\"`, as in arrays.
-    Escaped,
-    /// `""`, as in rows; `\\` is a backslash there too.
-    Doubled,
-}
-
 /// An element in quotes; the opening one is taken already.
+///
+/// Inside, a backslash makes the next byte text, and so does a quote in front of a quote: arrays use the one way, rows
+/// both, and nothing that an array prints reads otherwise for it.
 pub(super) struct Quoted<'r> {
     outer: &'r mut dyn Runs,
-    quoting: Quoting,
     /// As [`Bare::clean`].
     clean: usize,
     closed: bool,
@@ -86,8 +79,8 @@ pub(super) struct Quoted<'r> {
 
 impl<'r> Quoted<'r> {
     /// The text behind an opening quote.
-    pub(super) fn new(outer: &'r mut dyn Runs, quoting: Quoting) -> Self {
-        Self { outer, quoting, clean: 0, closed: false }
+    pub(super) fn new(outer: &'r mut dyn Runs) -> Self {
+        Self { outer, clean: 0, closed: false }
     }
 
     /// Whether the text is taken whole, its closing quote included.
@@ -106,7 +99,7 @@ impl<'r> Quoted<'r> {
             }
             Some(b'"') => {
                 self.outer.advance(1);
-                if self.quoting == Quoting::Doubled && peek(self.outer) == Some(b'"') {
+                if peek(self.outer) == Some(b'"') {
                     return 1;
                 }
                 self.closed = true;

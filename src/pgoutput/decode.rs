@@ -60,11 +60,7 @@ fn body<'a>(kind: u8, rest: &mut &'a [u8], streamed: bool) -> Option<Message<'a>
         b'C' => {
             u8(rest)?; // Flags, unused.
             let commit_lsn = lsn(rest)?;
-            Message::Commit {
-                commit_lsn,
-                end_lsn: EndLsn::of_commit(lsn(rest)?),
-                commit_timestamp: timestamp(rest)?,
-            }
+            Message::Commit { commit_lsn, end_lsn: EndLsn::of_commit(lsn(rest)?), commit_timestamp: timestamp(rest)? }
         }
         b'O' => Message::Origin { commit_lsn: lsn(rest)?, name: cstr(rest)? },
         b'Y' => Message::Type { xid, oid: u32(rest)?, schema: cstr(rest)?, name: cstr(rest)? },

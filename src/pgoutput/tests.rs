@@ -90,9 +90,20 @@ fn messages() -> Vec<(Vec<u8>, Message<'static>)> {
         columns: vec![column(true, "id", 23, -1), column(false, "price", 1700, 655_366)],
     };
     let relation_bytes = |schema, identity| {
-        Bytes::of(b'R').u32(16_384).cstr(schema).cstr("orders").u8(identity).u16(2)
-            .u8(1).cstr("id").u32(23).u32(u32::MAX)
-            .u8(0).cstr("price").u32(1700).u32(655_366)
+        Bytes::of(b'R')
+            .u32(16_384)
+            .cstr(schema)
+            .cstr("orders")
+            .u8(identity)
+            .u16(2)
+            .u8(1)
+            .cstr("id")
+            .u32(23)
+            .u32(u32::MAX)
+            .u8(0)
+            .cstr("price")
+            .u32(1700)
+            .u32(655_366)
     };
     let truncate = |cascade, restart_identity| Message::Truncate {
         xid: None,
@@ -112,10 +123,7 @@ fn messages() -> Vec<(Vec<u8>, Message<'static>)> {
     let table = |kind| Bytes::of(kind).u32(16_384);
     vec![
         (Bytes::of(b'B').lsn(0x10).time().u32(7), Message::Begin { commit_lsn, commit_timestamp, xid: 7 }),
-        (
-            Bytes::of(b'C').u8(0).lsn(0x10).lsn(0x20).time(),
-            Message::Commit { commit_lsn, end_lsn, commit_timestamp },
-        ),
+        (Bytes::of(b'C').u8(0).lsn(0x10).lsn(0x20).time(), Message::Commit { commit_lsn, end_lsn, commit_timestamp }),
         (Bytes::of(b'O').lsn(0x10).cstr("east"), Message::Origin { commit_lsn, name: "east" }),
         (
             Bytes::of(b'Y').u32(16_400).cstr("public").cstr("mood"),
@@ -219,7 +227,12 @@ fn a_message_that_is_cut_or_too_long_is_refused() {
             if kind == b'A' && len == 9 {
                 continue;
             }
-            assert_eq!(decode(&bytes[..len]), Err(DecodeError::Malformed { kind }), "{} cut at {len}", char::from(kind));
+            assert_eq!(
+                decode(&bytes[..len]),
+                Err(DecodeError::Malformed { kind }),
+                "{} cut at {len}",
+                char::from(kind)
+            );
         }
         let long = [&bytes[..], b"\0\0\0"].concat();
         let refused = decode(&long).unwrap_err();

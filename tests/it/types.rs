@@ -248,8 +248,6 @@ pub(crate) fn same(r#type: &Type, ours: &Json, server: &Json) -> bool {
                     _ => false,
                 })
         }
-        // `to_jsonb` gives numbers of json their shortest form.
-        (Type::Json, ours, server) => ours == server,
         (_, ours, server) => ours == server,
     }
 }

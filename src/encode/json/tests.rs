@@ -67,7 +67,24 @@ fn a_number_is_what_json_takes_for_one() {
     for number in ["0", "-0", "7", "-12", "9223372036854775807", "0.5", "1.25e-07", "1e+20", "-1E5", "10.0"] {
         assert!(is_number(number.as_bytes()), "{number}");
     }
-    let not = ["", "-", "NaN", "Infinity", "-Infinity", "+1", "01", "-01", ".5", "1.", "1.e1", "1e", "1e+", "1 ", "1-2", "0x1"];
+    let not = [
+        "",
+        "-",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "+1",
+        "01",
+        "-01",
+        ".5",
+        "1.",
+        "1.e1",
+        "1e",
+        "1e+",
+        "1 ",
+        "1-2",
+        "0x1",
+    ];
     for text in not {
         assert!(!is_number(text.as_bytes()), "{text}");
     }

@@ -69,11 +69,8 @@ fn transaction() -> Transaction {
 }
 
 fn relation(columns: &[(&str, bool, u32)]) -> Arc<Relation> {
-    let column = |&(name, key, oid): &(&str, bool, u32)| Column {
-        name: name.to_owned(),
-        key,
-        r#type: builtin(oid).unwrap(),
-    };
+    let column =
+        |&(name, key, oid): &(&str, bool, u32)| Column { name: name.to_owned(), key, r#type: builtin(oid).unwrap() };
     Arc::new(Relation {
         oid: 1,
         name: TableName { schema: "public".to_owned(), table: "items".to_owned() },
@@ -280,7 +277,8 @@ fn a_value_goes_out_in_runs_and_is_never_put_together() {
     }
 
     let large = "x".repeat(1 << 20);
-    for (oid, text) in [(25, large.clone()), (3802, format!("\"{large}\"")), (1009, format!("{{{large},\"{large}\"}}"))] {
+    for (oid, text) in [(25, large.clone()), (3802, format!("\"{large}\"")), (1009, format!("{{{large},\"{large}\"}}"))]
+    {
         let relation = relation(&[("value", false, oid)]);
         let bytes = insert(&[T(&text)]);
         let Ok(Message::Insert { new, .. }) = pgoutput::decode(&bytes) else { panic!("not an insert") };

@@ -60,7 +60,8 @@ fn documented(name: &str) -> Arc<Type> {
 #[test]
 fn the_examples_of_the_format_document_hold() {
     let rows = include_str!("../../../docs/FORMAT.md").lines().filter_map(|line| {
-        let [r#type, text, json] = line.strip_prefix("| `")?.strip_suffix("` |")?.split("` | `").collect::<Vec<_>>()[..]
+        let [r#type, text, json] =
+            line.strip_prefix("| `")?.strip_suffix("` |")?.split("` | `").collect::<Vec<_>>()[..]
         else {
             return None;
         };
