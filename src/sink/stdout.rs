@@ -1,24 +1,186 @@
-//! The sink `stdout`.
+//! The sink `stdout`: lines to standard output, at least once.
+//!
+//! A pipe keeps nothing: nobody can say which lines the reader at its other end has dealt with, so there is no cursor
+//! here. The pipeline records its own, and after a crash the lines since then come again, each with the same
+//! `idempotency_key`.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
+use super::lines::Lines;
 use super::{SinkError, Standing};
-use crate::change::{Batch, Gap, Record, StreamIdentity};
+use crate::change::{Batch, Gap, Record, StreamIdentity, Transaction};
+use crate::encode::{Out, Sequin};
 
-/// The sink `stdout`.
-#[derive(Debug)]
-pub struct StdoutSink {}
+/// The most bytes that wait in memory.
+const SPILL: usize = 64 * 1024;
+
+/// The sink `stdout`. Any number of them share standard output, a batch at a time, so that lines never mix.
+#[derive(Debug, Default)]
+pub struct StdoutSink {
+    /// `None` before the first call and after an error.
+    encoder: Option<Sequin>,
+}
 
 impl StdoutSink {
-    pub(super) async fn open(&mut self, _stream: Arc<StreamIdentity>) -> Result<Standing, SinkError> {
-        todo!()
+    /// A sink that writes to standard output.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    pub(super) async fn adopt(&mut self, _record: Record, _gap: Option<Gap>) -> Result<(), SinkError> {
-        todo!()
+    #[expect(clippy::unused_async, reason = "one of the sinks, and those wait here")]
+    pub(super) async fn open(&mut self, stream: Arc<StreamIdentity>) -> Result<Standing, SinkError> {
+        self.encoder = Some(Sequin::new(stream));
+        Ok(Standing::default())
     }
 
-    pub(super) async fn write(&mut self, _batch: Arc<Batch>) -> Result<(), SinkError> {
-        todo!()
+    pub(super) async fn adopt(&mut self, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
+        let Some(gap) = gap else { return Ok(()) };
+        let place = Transaction {
+            timeline: record.timeline,
+            commit_lsn: gap.to.unwrap_or(gap.from),
+            commit_timestamp: None,
+            xid: None,
+        };
+        self.write(Arc::new(Batch::of_gap(gap, place))).await
+    }
+
+    pub(super) async fn write(&mut self, batch: Arc<Batch>) -> Result<(), SinkError> {
+        let mut encoder = self.encoder.take().ok_or_else(|| trouble("standard output is closed", None))?;
+        let write = move || {
+            // Held for the whole batch.
+            let mut out = io::stdout().lock();
+            lines(&mut encoder, &batch, &mut out).map(|()| encoder)
+        };
+        let done = tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        self.encoder = Some(done.map_err(|error| trouble("can't write to standard output", Some(error)))?);
+        Ok(())
+    }
+}
+
+fn trouble(sentence: &str, source: Option<io::Error>) -> SinkError {
+    let kind = source.as_ref().map_or_else(String::new, |error| format!(": {}", error.kind()));
+    SinkError {
+        sentence: format!("{sentence}{kind}"),
+        hint: "see whether what reads slotd's standard output is still there, and start both again".to_owned(),
+        source,
+    }
+}
+
+fn lines(encoder: &mut impl Lines, batch: &Batch, out: &mut impl Write) -> io::Result<()> {
+    let mut lines = Buffered { out, buffer: Vec::new(), done: Ok(()) };
+    let mut count = 0;
+    for change in batch.changes() {
+        encoder.line(&change, &mut lines);
+        count += 1;
+    }
+    lines.flush();
+    lines.done?;
+    if count != batch.len() {
+        return Err(io::Error::other("a change of the batch can't be decoded again"));
+    }
+    out.flush()
+}
+
+/// Keeps the first error until it is asked for.
+struct Buffered<'a, W> {
+    out: &'a mut W,
+    buffer: Vec<u8>,
+    done: io::Result<()>,
+}
+
+impl<W: Write> Buffered<'_, W> {
+    fn flush(&mut self) {
+        if self.done.is_ok() {
+            self.done = self.out.write_all(&self.buffer);
+        }
+        self.buffer.clear();
+    }
+}
+
+impl<W: Write> Out for Buffered<'_, W> {
+    fn put(&mut self, bytes: &[u8]) {
+        if self.buffer.len() + bytes.len() > SPILL {
+            self.flush();
+            if bytes.len() >= SPILL {
+                if self.done.is_ok() {
+                    self.done = self.out.write_all(bytes);
+                }
+                return;
+            }
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::testing::{HandMade, text_table};
+    use crate::change::{Change, ChangeKind};
+    use crate::lsn::Lsn;
+    use crate::pgoutput::Value;
+
+    /// The value alone.
+    struct Bare;
+
+    impl Lines for Bare {
+        fn new(_: Arc<StreamIdentity>) -> Self {
+            Self
+        }
+
+        fn line(&mut self, change: &Change<'_>, out: &mut impl Out) {
+            let ChangeKind::Insert { new, .. } = change.kind else { return };
+            if let Some(Value::Text(text)) = new.values().next() {
+                out.put(text);
+                out.put(b"\n");
+            }
+        }
+    }
+
+    fn batch(values: &[&str]) -> Batch {
+        let table = text_table("t", &["text"]);
+        let mut made = HandMade::default();
+        made.begin(Lsn(100), 0);
+        for value in values {
+            made.insert(&table, &[value]);
+        }
+        made.commit(Lsn(140));
+        made.finish()
+    }
+
+    /// Takes so many bytes, and then has no reader any more.
+    struct Pipe(Vec<u8>, usize);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fitting = bytes.len().min(self.1 - self.0.len());
+            self.0.extend_from_slice(&bytes[..fitting]);
+            if fitting == 0 { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(fitting) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_arrive_whole_and_in_order_whatever_their_length() {
+        let values = ["a", &"b".repeat(SPILL - 3), "c", &"d".repeat(3 * SPILL), "", "e"];
+        let mut pipe = Pipe(Vec::new(), usize::MAX);
+        lines(&mut Bare, &batch(&values), &mut pipe).unwrap();
+        assert!(pipe.0 == (values.join("\n") + "\n").as_bytes());
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_an_error_at_whatever_byte() {
+        let values = ["a", &"d".repeat(3 * SPILL), "e"];
+        for taken in [0, 1, 2, SPILL, 3 * SPILL + 3, 3 * SPILL + 4] {
+            let error = lines(&mut Bare, &batch(&values), &mut Pipe(Vec::new(), taken)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{taken}");
+        }
+        let told = trouble("can't write to standard output", Some(io::ErrorKind::BrokenPipe.into()));
+        assert_eq!(told.sentence, "can't write to standard output: broken pipe");
     }
 }
