@@ -15,7 +15,7 @@ use crate::net::resolve::Resolver;
 use crate::postgres::Connector;
 use crate::status::{Bounds, Command, Registry};
 use crate::storage::{self, Disk, SharedStorage};
-use crate::stream::positions::Positions;
+use crate::stream::positions::{Positions, PositionsError};
 use crate::supervisor::{Shared, Supervisor};
 
 /// The agent can't begin.
@@ -25,6 +25,8 @@ pub enum StartError {
     Locked(PathBuf),
     #[error(transparent)]
     Listen(#[from] http::ServeError),
+    #[error(transparent)]
+    Positions(#[from] PositionsError),
     #[error("the names of this host's resolver can't be read: {0}")]
     Resolver(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("signals can't be received: {0}")]
@@ -49,7 +51,7 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     storage.create_dir_all(&state_dir).map_err(unusable)?;
     let _lock = lock(&storage, &state_dir)?;
     let id = agent_id(&storage, &state_dir).map_err(unusable)?;
-    let positions = Positions::open(Arc::clone(&storage), &state_dir).await.map_err(unusable)?;
+    let positions = Positions::open(Arc::clone(&storage), &state_dir)?;
 
     let registry = Registry::new(file.clone(), Bounds::from(&config.agent));
     let (commands, to_carry_out) = mpsc::channel(16);

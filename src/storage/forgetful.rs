@@ -7,7 +7,8 @@
 //! * each waiting write survived whole, or in part, cut at a byte or in sectors of 512 bytes, or not at all,
 //!   independently of the others, so that a later write may stand behind a hole of zeros;
 //! * each waiting change of a length survived or not;
-//! * the waiting names of each folder survived up to some point in their order, as a journal keeps them.
+//! * each waiting change of names survived or not; those that touch the same name in their order, the others
+//!   independently, which is less than a journal keeps, but all that POSIX promises.
 //!
 //! It can be told to die after some operation ([`Forgetful::die_after`]), to fail one fsync, whose writes are then
 //! lost though a later fsync succeeds ([`Forgetful::fail_sync`]), and to be full ([`Forgetful::set_room`]).
@@ -115,20 +116,12 @@ impl Forgetful {
         let mut rng = Rng::with_seed(seed);
         let inner = self.lock_inner();
         let mut names = inner.durable_names.clone();
-        // How many of each folder's waiting names survive.
-        let mut survivors = BTreeMap::new();
+        let mut lost = BTreeSet::new();
         for change in &inner.waiting_names {
-            *survivors.entry(change.dir().to_owned()).or_insert(0) += 1;
-        }
-        for count in survivors.values_mut() {
-            *count = rng.usize(0..=*count);
-        }
-        for change in &inner.waiting_names {
-            if let Some(left) = survivors.get_mut(change.dir())
-                && *left > 0
-            {
-                *left -= 1;
+            if rng.bool() && change.touched().all(|path| !lost.contains(path)) {
                 change.apply(&mut names);
+            } else {
+                lost.extend(change.touched());
             }
         }
         let files = inner.files.iter().map(|file| file.after_crash(&mut rng)).collect();
@@ -229,6 +222,14 @@ impl NameChange {
     fn dir(&self) -> &Path {
         let (Self::Made { path, .. } | Self::Removed { path } | Self::Renamed { to: path, .. }) = self;
         path.parent().unwrap_or(path)
+    }
+
+    fn touched(&self) -> impl Iterator<Item = &Path> {
+        let (one, other) = match self {
+            Self::Made { path, .. } | Self::Removed { path } => (path, None),
+            Self::Renamed { from, to } => (from, Some(to)),
+        };
+        std::iter::once(one.as_path()).chain(other.map(PathBuf::as_path))
     }
 
     fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {

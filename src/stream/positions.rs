@@ -1,27 +1,173 @@
-//! The positions that no sink holds.
-use crate::change::Record;
-use crate::ident::*;
-use crate::storage::SharedStorage;
+//! The positions that no sink holds: those of idle slots, and the cursors of sinks that keep none.
+//!
+//! One store for the whole agent, since a file for each slot would cost an fsync for each: a quiet slot beside a busy
+//! database has a new position every second. `positions.jsonl` is a log of [sealed](crate::storage::sealed) lines,
+//! each with what changed in one write; the last one that names a slot counts, and a line that a crash tore does not.
+//! A position is acknowledged only after the write that holds it is durable, and one write a second holds all that
+//! wait.
+
+mod log;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PositionKey {
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::change::Record;
+use crate::ident::{DatabaseName, SinkName};
+use crate::storage::SharedStorage;
+use log::Log;
+
+/// Two writes for idle positions are at least so far apart.
+const TICK: Duration = Duration::from_secs(1);
+/// How many requests may wait to be taken up, and how many one write holds.
+const REQUESTS: usize = 1024;
+
+/// Whose position it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// The entry of `postgres_databases`.
     pub database: DatabaseName,
+    /// The entry of `sinks`.
     pub sink: SinkName,
 }
+
+/// A position could not be made durable. What was recorded before still stands.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("can't {verb} {path}, which holds the positions of idle slots", path = path.display())]
+pub struct PositionsError {
+    verb: &'static str,
+    path: PathBuf,
+    #[source]
+    source: Arc<io::Error>,
+}
+
+/// The store; clones share it. It ends when the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct Positions {
+    known: Arc<Mutex<Records>>,
+    requests: mpsc::Sender<Request>,
+}
+
+type Records = BTreeMap<Key, Record>;
+
 #[derive(Debug)]
-pub struct Positions;
+struct Request {
+    key: Key,
+    /// `None`: forget it.
+    record: Option<Record>,
+    urgent: bool,
+    done: oneshot::Sender<Result<(), PositionsError>>,
+}
+
 impl Positions {
-    pub async fn open(_s: SharedStorage, _d: &Path) -> io::Result<Self> {
-        Ok(Self)
+    /// Opens `positions.jsonl` in `dir`, or begins it, and starts the task that writes it. Blocks; call it inside a
+    /// runtime.
+    ///
+    /// # Errors
+    /// The file can't be read or written.
+    pub fn open(storage: SharedStorage, dir: &Path) -> Result<Self, PositionsError> {
+        let log = Log::open(storage, dir)?;
+        let known = Arc::new(Mutex::new(log.records().clone()));
+        let (requests, waiting) = mpsc::channel(REQUESTS);
+        tokio::spawn(serve(log, Arc::clone(&known), waiting));
+        Ok(Self { known, requests })
     }
-    pub fn get(&self, _k: &PositionKey) -> Option<Record> {
-        None
+
+    /// What is durable of `key`.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Record> {
+        lock(&self.known).get(key).cloned()
     }
-    pub async fn record(&self, _k: PositionKey, _r: Record) -> io::Result<()> {
-        Ok(())
+
+    /// Records an idle position; returns once it is durable, which takes up to a second.
+    ///
+    /// # Errors
+    /// It could not be written; it may be durable or not.
+    pub async fn record(&self, key: Key, record: Record) -> Result<(), PositionsError> {
+        self.request(key, Some(record), false).await
     }
-    pub async fn record_now(&self, _k: PositionKey, _r: Record) -> io::Result<()> {
-        Ok(())
+
+    /// Records a position without waiting for others, but with all that wait.
+    ///
+    /// # Errors
+    /// As [`Positions::record`].
+    pub async fn record_now(&self, key: Key, record: Record) -> Result<(), PositionsError> {
+        self.request(key, Some(record), true).await
     }
+
+    /// Forgets `key`; returns once that is durable.
+    ///
+    /// # Errors
+    /// As [`Positions::record`].
+    pub async fn forget(&self, key: Key) -> Result<(), PositionsError> {
+        self.request(key, None, true).await
+    }
+
+    async fn request(&self, key: Key, record: Option<Record>, urgent: bool) -> Result<(), PositionsError> {
+        let (done, answer) = oneshot::channel();
+        let sent = self.requests.send(Request { key, record, urgent, done }).await;
+        let ended = || PositionsError {
+            verb: "write",
+            path: PathBuf::from(log::NAME),
+            source: Arc::new(io::Error::other("the task that writes it has ended")),
+        };
+        sent.map_err(|_| ended())?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+/// Gathers requests and writes them, until no one can make any more.
+async fn serve(mut log: Log, known: Arc<Mutex<Records>>, mut requests: mpsc::Receiver<Request>) {
+    let mut due = Instant::now();
+    while let Some(first) = requests.recv().await {
+        let mut group = vec![first];
+        // An error of `timeout_at` is the tick.
+        while group.len() < REQUESTS
+            && !group.last().is_some_and(|request| request.urgent)
+            && let Ok(Some(request)) = timeout_at(due, requests.recv()).await
+        {
+            group.push(request);
+        }
+        while group.len() < REQUESTS
+            && let Ok(request) = requests.try_recv()
+        {
+            group.push(request);
+        }
+        let mut answers = Vec::with_capacity(group.len());
+        let mut changes = BTreeMap::new();
+        for Request { key, record, done, .. } in group {
+            changes.insert(key, record);
+            answers.push(done);
+        }
+        let write = move || {
+            let written = log.write(changes);
+            (log, written)
+        };
+        let Ok((back, written)) = tokio::task::spawn_blocking(write).await else {
+            // It panicked. Whoever waits is told so by the answers' end, and so is everyone after them.
+            tracing::error!(file = log::NAME, "writing the positions of idle slots broke off");
+            return;
+        };
+        log = back;
+        if written.is_ok() {
+            lock(&known).clone_from(log.records());
+        }
+        due = Instant::now() + TICK;
+        for answer in answers {
+            // Who does not wait any more needs no answer.
+            let _ = answer.send(written.clone());
+        }
+    }
+}
+
+fn lock(records: &Mutex<Records>) -> MutexGuard<'_, Records> {
+    records.lock().unwrap_or_else(PoisonError::into_inner)
 }

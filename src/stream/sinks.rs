@@ -7,7 +7,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::timeout;
 
-use super::positions::{PositionKey, Positions};
+use super::positions::{Key, Positions, PositionsError};
 use super::progress::Progress;
 use crate::change::{Batch, Cursor, Gap, Record, StreamIdentity};
 use crate::faults::{self, Point};
@@ -31,7 +31,7 @@ pub(super) struct Sinks {
 
 #[derive(Debug)]
 pub(super) struct OpenSink {
-    key: PositionKey,
+    key: Key,
     sink: OwnedMutexGuard<Sink>,
     pub(super) standing: Standing,
     /// What it held when the stream began, until the stream has passed it.
@@ -59,7 +59,7 @@ impl Sinks {
                 });
             };
             let mut standing = sink.open(Arc::clone(identity)).await?;
-            let key = PositionKey { database: database.clone(), sink: named.name.clone() };
+            let key = Key { database: database.clone(), sink: named.name.clone() };
             merge(&mut standing, positions.get(&key), sink.holds_record());
             Ok(OpenSink { key, sink, record: standing.record.clone(), standing, held: None })
         });
@@ -164,7 +164,7 @@ fn merge(standing: &mut Standing, stored: Option<Record>, holds_record: bool) {
     }
 }
 
-fn unrecorded(error: &std::io::Error) -> SinkError {
+fn unrecorded(error: &PositionsError) -> SinkError {
     SinkError {
         sentence: format!("the position can't be recorded in the state directory: {error}"),
         hint: "make room in the state directory, or let slotd's user write there".to_owned(),
@@ -176,7 +176,7 @@ fn unrecorded(error: &std::io::Error) -> SinkError {
 #[derive(Debug)]
 pub(super) struct Ledger {
     positions: Arc<Positions>,
-    entries: Vec<(PositionKey, std::sync::Mutex<Record>)>,
+    entries: Vec<(Key, std::sync::Mutex<Record>)>,
 }
 
 impl Ledger {

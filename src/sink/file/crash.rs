@@ -24,7 +24,7 @@ use crate::storage::forgetful::Forgetful;
 use crate::storage::{Storage, read};
 
 const DIR: &str = "/changes";
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 25;
 
 /// A line that is made and read with the naked eye.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Removing finished files that are no longer kept.
 
+use std::io;
 use std::time::SystemTime;
 
 use super::series::Series;
@@ -34,11 +35,14 @@ impl<E> Series<E> {
             }
         };
         finished.retain(|(number, _)| *number <= last);
-        for (number, _) in &finished[..given_up(self.keep, &finished)] {
+        for (at, (number, _)) in finished[..given_up(self.keep, &finished)].iter().enumerate() {
             let path = self.names.finished(*number);
-            match self.storage.remove(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            // So that no crash leaves an older file beside a hole.
+            let before = if at > 0 { self.storage.sync_dir(self.names.dir()) } else { Ok(()) };
+            match before.and_then(|()| self.storage.remove(&path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(file = %path.display(), %error, "a finished file that `keep` gives up can't be removed");
+                    return;
                 }
                 _ => faults::point(Point::KeepRemoved),
             }

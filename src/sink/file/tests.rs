@@ -1,1 +1,346 @@
+//! The ordinary ways and the operator's mistakes, on a real file system where nothing else is needed.
 
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::crash::{Plain, config, record, stream};
+use super::*;
+use crate::change::Cursor;
+use crate::change::testing::{HandMade, text_table};
+use crate::config::{Keep, MinFree};
+use crate::lsn::{EndLsn, Lsn};
+use crate::storage::forgetful::Forgetful;
+use crate::storage::{Disk, Storage, read};
+
+fn series(storage: impl Storage + 'static, config: FileSinkConfig) -> Series<Plain> {
+    Series::new(config, Arc::new(storage), Breaks::default())
+}
+
+fn on_disk(dir: &Path) -> FileSinkConfig {
+    FileSinkConfig { path: dir.join("shop.jsonl"), ..config(Keep::Forever) }
+}
+
+/// One whole transaction of one row.
+fn batch(commit_lsn: u64, text: &str) -> Batch {
+    let mut made = HandMade::default();
+    made.begin(Lsn(commit_lsn), 0);
+    made.insert(&text_table("t", &["text"]), &[text]);
+    made.commit(Lsn(commit_lsn + 40));
+    made.finish()
+}
+
+fn cursor(commit_lsn: u64, whole: bool) -> Option<Cursor> {
+    let end_lsn = whole.then_some(EndLsn::of_commit(Lsn(commit_lsn + 40)));
+    Some(Cursor { timeline: 1, commit_lsn: Lsn(commit_lsn), ordinal: 0, end_lsn })
+}
+
+/// A series that holds three changes and is closed again.
+fn three(config: &FileSinkConfig) {
+    let mut series = series(Disk, config.clone());
+    assert_eq!(series.open(stream("a")).unwrap(), Standing::default());
+    series.adopt(record("a", Some(50)), None).unwrap();
+    for commit_lsn in [100, 200, 300] {
+        series.write(&batch(commit_lsn, "row")).unwrap();
+    }
+}
+
+#[test]
+fn a_series_goes_on_where_it_was_left() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = on_disk(&temp.path().join("made/by/slotd"));
+    three(&config);
+    let before = fs::read_to_string(&config.path).unwrap();
+    assert_eq!(before.lines().count(), 3);
+    let mut series = series(Disk, config.clone());
+    let standing = series.open(stream("a")).unwrap();
+    assert_eq!(standing.cursor, cursor(300, true));
+    assert_eq!(
+        standing.record,
+        Some(Record {
+            acknowledged: Some(EndLsn::of_commit(Lsn(340))),
+            cursor: cursor(300, true),
+            ..record("a", None)
+        })
+    );
+    series.write(&batch(400, "row")).unwrap();
+    let after = fs::read_to_string(&config.path).unwrap();
+    assert!(after.starts_with(&before) && after.lines().count() == 4);
+}
+
+#[test]
+fn what_is_acknowledged_does_not_go_back_with_a_batch_that_ends_no_transaction() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = on_disk(temp.path());
+    three(&config);
+    let mut series = series(Disk, config);
+    series.open(stream("a")).unwrap();
+    let mut made = HandMade::default();
+    made.begin(Lsn(400), 0);
+    made.insert(&text_table("t", &["text"]), &["half"]);
+    series.write(&made.finish()).unwrap();
+    let found = series.open(stream("a")).unwrap();
+    assert_eq!(found.record.unwrap().acknowledged, Some(EndLsn::of_commit(Lsn(340))));
+    assert_eq!(found.cursor, cursor(400, false));
+}
+
+#[test]
+fn a_series_has_one_writer() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = on_disk(temp.path());
+    let mut one = series(Disk, config.clone());
+    one.open(stream("a")).unwrap();
+    one.open(stream("a")).unwrap();
+    let error = series(Disk, config.clone()).open(stream("a")).unwrap_err();
+    assert!(error.sentence.contains("somebody else"), "{error}");
+    drop(one);
+    series(Disk, config).open(stream("a")).unwrap();
+}
+
+#[test]
+fn a_foreign_file_is_named_kept_and_out_of_the_way_once_it_is_moved() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = on_disk(temp.path());
+    fs::write(&config.path, "notes\n").unwrap();
+    let mut fresh = series(Disk, config.clone());
+    for _ in 0..2 {
+        let error = fresh.open(stream("a")).unwrap_err();
+        assert!(error.sentence.contains("shop.jsonl has 6 bytes"), "{error}");
+        assert!(error.hint.contains("move"), "{}", error.hint);
+    }
+    assert_eq!(fs::read_to_string(&config.path).unwrap(), "notes\n");
+    fs::rename(&config.path, temp.path().join("notes")).unwrap();
+    assert_eq!(fresh.open(stream("a")).unwrap(), Standing::default());
+    drop(fresh);
+
+    // Beside a sidecar: longer, as long, and shorter than slotd's own.
+    three(&config);
+    let own = fs::read(&config.path).unwrap();
+    for len in [own.len() + 100, own.len(), 20] {
+        let foreign = "x".repeat(len - 1) + "\n";
+        fs::write(&config.path, &foreign).unwrap();
+        let mut series = series(Disk, config.clone());
+        let error = series.open(stream("a")).unwrap_err();
+        assert!(error.sentence.contains("is not the file"), "{error}");
+        assert_eq!(fs::read_to_string(&config.path).unwrap(), foreign);
+        fs::write(&config.path, &own).unwrap();
+        assert_eq!(series.open(stream("a")).unwrap().cursor, cursor(300, true));
+    }
+}
+
+#[test]
+fn a_sidecar_that_cannot_be_read_is_an_error() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = on_disk(temp.path());
+    three(&config);
+    let sidecar = temp.path().join("shop.jsonl.cursor");
+    fs::write(&sidecar, "{}\n").unwrap();
+    let error = series(Disk, config.clone()).open(stream("a")).unwrap_err();
+    assert!(error.sentence.contains("shop.jsonl.cursor"), "{error}");
+    fs::remove_file(&sidecar).unwrap();
+    series(Disk, config).open(stream("a")).unwrap_err();
+}
+
+#[test]
+fn a_torn_tail_is_cut() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = on_disk(temp.path());
+    three(&config);
+    let own = fs::read(&config.path).unwrap();
+    fs::write(&config.path, [&own[..], b"{\"action\":\"ins"].concat()).unwrap();
+    let mut series = series(Disk, config.clone());
+    assert_eq!(series.open(stream("a")).unwrap().cursor, cursor(300, true));
+    assert_eq!(fs::read(&config.path).unwrap(), own);
+}
+
+#[test]
+fn a_file_that_was_cut_or_removed_tells_the_change_that_is_really_the_last() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = on_disk(temp.path());
+    three(&config);
+    let own = fs::read(&config.path).unwrap();
+    let line = own.len() / 3;
+    for (left, expected) in [
+        (own.len() - 1, cursor(200, false)),
+        (2 * line, cursor(200, false)),
+        (line + 5, cursor(100, false)),
+        (5, None),
+        (0, None),
+    ] {
+        fs::write(&config.path, &own[..left]).unwrap();
+        // The answer is the same at the next start, when the file is as it was made then.
+        for _ in 0..2 {
+            let standing = series(Disk, config.clone()).open(stream("a")).unwrap();
+            assert_eq!(standing.cursor, expected, "{left}");
+            assert_eq!(standing.record.unwrap().cursor, cursor(300, true), "{left}");
+        }
+        assert_eq!(fs::read(&config.path).unwrap().len(), left / line * line);
+        fs::remove_dir_all(temp.path()).unwrap();
+        three(&config);
+    }
+    // Whoever goes on writes behind what is there, and the sidecar follows.
+    fs::write(&config.path, &own[..2 * line]).unwrap();
+    let mut series = series(Disk, config.clone());
+    series.open(stream("a")).unwrap();
+    series.write(&batch(300, "row")).unwrap();
+    assert_eq!(fs::read(&config.path).unwrap(), own);
+    let standing = series.open(stream("a")).unwrap();
+    assert_eq!((standing.cursor, standing.record.unwrap().cursor), (cursor(300, true), cursor(300, true)));
+}
+
+#[test]
+fn a_file_that_was_taken_is_told_from_the_finished_ones() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = FileSinkConfig { rotate_size: 1, ..on_disk(temp.path()) };
+    three(&config);
+    let large = FileSinkConfig { rotate_size: 1 << 20, ..config.clone() };
+    let mut series = series(Disk, large);
+    series.open(stream("a")).unwrap();
+    series.write(&batch(400, "row")).unwrap();
+    fs::remove_file(&config.path).unwrap();
+    let standing = series.open(stream("a")).unwrap();
+    assert_eq!(standing.cursor, cursor(300, false));
+    assert_eq!(standing.record.unwrap().cursor, cursor(400, true));
+}
+
+#[test]
+fn a_file_that_is_moved_or_cut_while_it_is_written_is_an_error_before_anything_is_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = on_disk(temp.path());
+    three(&config);
+    let own = fs::read(&config.path).unwrap();
+    let away = temp.path().join("away");
+    let mut series = series(Disk, config.clone());
+    let harms: [&dyn Fn(); 3] =
+        [&|| fs::rename(&config.path, &away).unwrap(), &|| fs::write(&config.path, &own[..10]).unwrap(), &|| {
+            fs::write(&config.path, [&own[..], b"appended\n"].concat()).unwrap()
+        }];
+    for harm in harms {
+        series.open(stream("a")).unwrap();
+        harm();
+        let error = series.write(&batch(400, "row")).unwrap_err();
+        assert!(error.sentence.contains("moved, removed or changed"), "{error}");
+        assert!(series.write(&batch(400, "row")).unwrap_err().sentence.contains("closed"));
+        fs::write(&config.path, &own).unwrap();
+        assert_eq!(series.open(stream("a")).unwrap().cursor, cursor(300, true));
+    }
+}
+
+#[test]
+fn a_finished_file_is_never_overwritten() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = FileSinkConfig { rotate_size: 1, ..on_disk(temp.path()) };
+    let name = |number| temp.path().join(format!("shop.{number:06}.jsonl"));
+    fs::write(name(1), "somebody's\n").unwrap();
+    let mut series = series(Disk, config);
+    series.open(stream("a")).unwrap();
+    series.adopt(record("a", None), None).unwrap();
+    fs::write(name(2), "somebody else's\n").unwrap();
+    series.write(&batch(100, "row")).unwrap();
+    assert_eq!(fs::read_to_string(name(1)).unwrap(), "somebody's\n");
+    assert_eq!(fs::read_to_string(name(2)).unwrap(), "somebody else's\n");
+    assert!(fs::read_to_string(name(3)).unwrap().contains("row"));
+}
+
+#[test]
+fn finished_files_are_kept_for_their_time() {
+    let temp = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let config = FileSinkConfig { rotate_size: 1, keep: Keep::For(hour), ..on_disk(temp.path()) };
+    let name = |number| temp.path().join(format!("shop.{number:06}.jsonl"));
+    let mut series = series(Disk, config);
+    series.open(stream("a")).unwrap();
+    series.adopt(record("a", None), None).unwrap();
+    for commit_lsn in [100, 200, 300] {
+        series.write(&batch(commit_lsn, "row")).unwrap();
+    }
+    for number in [1, 2] {
+        fs::File::open(name(number)).unwrap().set_modified(SystemTime::now() - 2 * hour).unwrap();
+    }
+    series.write(&batch(400, "row")).unwrap();
+    assert_eq!([1, 2, 3, 4].map(|number| name(number).exists()), [false, false, true, true]);
+}
+
+#[test]
+fn below_min_free_nothing_is_written_and_above_it_again() {
+    for min_free in [MinFree::Bytes(1 << 20), MinFree::Percent(0.1)] {
+        let storage = Forgetful::new();
+        let config = FileSinkConfig { min_free, rotate_size: 1 << 20, ..config(Keep::Forever) };
+        let mut series = series(storage.clone(), config.clone());
+        series.open(stream("a")).unwrap();
+        series.adopt(record("a", None), None).unwrap();
+        storage.set_room(Some(1 << 20));
+        let error = series.write(&batch(100, "row")).unwrap_err();
+        assert!(error.sentence.contains("min_free leaves 1 MB"), "{error}");
+        assert!(read(&storage, &config.path).unwrap().is_empty());
+        series.open(stream("a")).unwrap();
+        series.write(&batch(100, "row")).unwrap_err();
+        storage.set_room(Some(3 << 20));
+        series.open(stream("a")).unwrap();
+        series.write(&batch(100, "row")).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_no_line_is_lost_or_repeated_by_it() {
+    for room in 0..400 {
+        let storage = Forgetful::new();
+        let config = config(Keep::Forever);
+        let mut series = series(storage.clone(), config.clone());
+        series.open(stream("a")).unwrap();
+        series.adopt(record("a", None), None).unwrap();
+        series.write(&batch(100, "row")).unwrap();
+        storage.set_room(Some(room));
+        if let Err(error) = series.write(&batch(200, &"long".repeat(50))) {
+            assert!(error.sentence.contains("shop.jsonl: no storage space"), "{error}");
+            assert!(error.hint.contains("make room"), "{}", error.hint);
+            storage.set_room(None);
+            assert_eq!(series.open(stream("a")).unwrap().cursor, cursor(100, true));
+            series.write(&batch(200, "row")).unwrap();
+        }
+        assert_eq!(read(&storage, &config.path).unwrap().iter().filter(|byte| **byte == b'\n').count(), 2);
+    }
+}
+
+#[test]
+fn after_a_failed_fsync_the_file_is_not_written_again() {
+    let storage = Forgetful::new();
+    let config = config(Keep::Forever);
+    let mut series = series(storage.clone(), config.clone());
+    series.open(stream("a")).unwrap();
+    series.adopt(record("a", None), None).unwrap();
+    series.write(&batch(100, "row")).unwrap();
+    let old = storage.open(&config.path, false).unwrap();
+    storage.fail_sync(0, 1);
+    let error = series.write(&batch(200, "row")).unwrap_err();
+    assert!(error.sentence.contains("can't fsync /changes/shop.jsonl"), "{error}");
+    // The copy's own fsync fails too, and then the next copy is another file again.
+    storage.fail_sync(0, 1);
+    series.open(stream("a")).unwrap_err();
+    let copy = storage.open(&crate::storage::beside(&config.path), false).unwrap();
+    assert_eq!(series.open(stream("a")).unwrap().cursor, cursor(100, true));
+    assert!(!old.is_at(&config.path).unwrap() && !copy.is_at(&config.path).unwrap());
+    series.write(&batch(200, "row")).unwrap();
+    assert_eq!(read(&storage, &config.path).unwrap().iter().filter(|byte| **byte == b'\n').count(), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_waited_for_closes_the_sink() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut sink = FileSink::new(on_disk(temp.path()), Arc::new(Disk));
+    let empty = || Arc::new(HandMade::default().finish());
+    assert!(sink.write(empty()).await.unwrap_err().sentence.contains("closed"));
+    assert_eq!(sink.open(stream("a")).await.unwrap(), Standing::default());
+    sink.adopt(record("a", Some(50)), None).await.unwrap();
+    // Polled once, and dropped while the thread still works.
+    let dropped = tokio::select! {
+        biased;
+        _ = sink.write(empty()) => false,
+        () = std::future::ready(()) => true,
+    };
+    assert!(dropped);
+    assert!(sink.write(empty()).await.unwrap_err().sentence.contains("closed"));
+    let standing = sink.open(stream("a")).await.unwrap();
+    assert_eq!(standing.record.and_then(|record| record.acknowledged), Some(EndLsn::of_commit(Lsn(50))));
+    sink.write(empty()).await.unwrap();
+}

@@ -1,0 +1,132 @@
+//! The file behind the positions.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Key, PositionsError, Records};
+use crate::change::Record;
+use crate::faults::{self, Point};
+use crate::storage::{self, File, SharedStorage, sealed};
+
+/// Its name in the state directory.
+pub(super) const NAME: &str = "positions.jsonl";
+/// It is written anew, with what counts alone, once it is larger than this and than twice that.
+const LARGE: u64 = 1 << 20;
+
+/// The log and what it says. All calls block.
+#[derive(Debug)]
+pub(super) struct Log {
+    storage: SharedStorage,
+    path: PathBuf,
+    records: Records,
+    /// `None` after an error: an fsync that failed proves nothing when it is tried again, so a new file is begun.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: Box<dyn File>,
+    len: u64,
+    /// Its length when it was begun.
+    begun: u64,
+}
+
+/// One change, as a line holds it.
+#[derive(Serialize, Deserialize)]
+struct Position {
+    #[serde(flatten)]
+    key: Key,
+    /// `None`: forgotten.
+    record: Option<Record>,
+}
+
+impl Log {
+    /// Reads `dir`/positions.jsonl if it is there, and begins it anew: what the kernel shows of a file need not be on
+    /// the disk if the process before ended on an fsync that failed.
+    pub(super) fn open(storage: SharedStorage, dir: &Path) -> Result<Self, PositionsError> {
+        let path = dir.join(NAME);
+        let error = |verb, source| PositionsError { verb, path: path.clone(), source: Arc::new(source) };
+        storage.create_dir_all(dir).map_err(|source| error("make the folder of", source))?;
+        let bytes = match storage::read(&*storage, &path) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Vec::new(),
+            bytes => bytes.map_err(|source| error("read", source))?,
+        };
+        let mut log = Self { storage, path, records: Records::new(), open: None };
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match sealed::unseal(line).and_then(|state| serde_json::from_slice::<Vec<Position>>(state).ok()) {
+                Some(positions) => apply(&mut log.records, positions.into_iter().map(|at| (at.key, at.record))),
+                // The end of a write that a crash tore was never reported as durable.
+                None if !line.ends_with(b"\n") => {}
+                None => tracing::warn!(file = %log.path.display(), "a line that is not whole is passed over"),
+            }
+        }
+        log.begin().map_err(|source| log.error("write", source))?;
+        Ok(log)
+    }
+
+    /// What is durable.
+    pub(super) const fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Makes `changes` durable, in one line.
+    pub(super) fn write(&mut self, changes: BTreeMap<Key, Option<Record>>) -> Result<(), PositionsError> {
+        match self.append(&changes) {
+            Ok(()) => {
+                apply(&mut self.records, changes);
+                Ok(())
+            }
+            Err(source) => {
+                self.open = None;
+                Err(self.error("write", source))
+            }
+        }
+    }
+
+    fn append(&mut self, changes: &BTreeMap<Key, Option<Record>>) -> io::Result<()> {
+        if self.open.as_ref().is_none_or(|open| open.len > LARGE.max(2 * open.begun)) {
+            self.begin()?;
+        }
+        let open = self.open.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let line = line(changes.iter().map(|(key, record)| (key, record.as_ref())))?;
+        open.file.write_all_at(line.as_bytes(), open.len)?;
+        faults::point(Point::PositionsWritten);
+        open.file.sync()?;
+        faults::point(Point::PositionsSynced);
+        open.len += line.len() as u64;
+        Ok(())
+    }
+
+    /// Begins a new file that holds what counts.
+    fn begin(&mut self) -> io::Result<()> {
+        let line = line(self.records.iter().map(|(key, record)| (key, Some(record))))?;
+        storage::replace(&*self.storage, &self.path, line.as_bytes())?;
+        let file = self.storage.open(&self.path, false)?;
+        let len = line.len() as u64;
+        self.open = Some(Open { file, len, begun: len });
+        Ok(())
+    }
+
+    fn error(&self, verb: &'static str, source: io::Error) -> PositionsError {
+        PositionsError { verb, path: self.path.clone(), source: Arc::new(source) }
+    }
+}
+
+fn line<'a>(positions: impl Iterator<Item = (&'a Key, Option<&'a Record>)>) -> io::Result<String> {
+    let positions: Vec<_> =
+        positions.map(|(key, record)| Position { key: key.clone(), record: record.cloned() }).collect();
+    Ok(sealed::seal(&serde_json::to_string(&positions)?) + "\n")
+}
+
+fn apply(records: &mut Records, changes: impl IntoIterator<Item = (Key, Option<Record>)>) {
+    for (key, record) in changes {
+        match record {
+            Some(record) => records.insert(key, record),
+            None => records.remove(&key),
+        };
+    }
+}
