@@ -5,6 +5,8 @@ mod cli;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod stream;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod types;

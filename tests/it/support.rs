@@ -9,7 +9,7 @@ mod history;
 mod http;
 mod server;
 mod session;
-#[expect(dead_code, reason = "slotd does not stream yet")]
+
 mod slotd;
 mod tls;
 
@@ -18,6 +18,6 @@ mod tests;
 pub(crate) use cluster::{Cluster, VERSIONS};
 pub(crate) use history::{History, compare, seed};
 pub(crate) use server::Options;
-#[expect(unused_imports, reason = "slotd does not stream yet")]
+
 pub(crate) use slotd::Slotd;
 pub(crate) use tls::Authority;

@@ -12,6 +12,8 @@ use slotd::pgoutput::{self, Message, ReplicaIdentity};
 use slotd::postgres::types::resolve;
 use tokio_postgres::Client;
 
+use crate::support::Cluster;
+
 /// What the types of `SAMPLES` need besides those of Postgres.
 pub(crate) const SETUP: &str = r#"
 create schema samples;
@@ -275,19 +277,6 @@ async fn a_type_that_is_gone_is_text() {
 
 /// A session of a superuser in a new database on a server of this version.
 async fn connect(major: u32) -> Client {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    async fn session(major: u32, dbname: &str) -> Client {
-        let port = 55_400 + u16::try_from(major).unwrap();
-        let socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let mut config = tokio_postgres::Config::new();
-        config.user("postgres").dbname(dbname);
-        let (client, connection) = config.connect_raw(socket, tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
-    }
-    let dbname = format!("it_types_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    let admin = session(major, "postgres").await;
-    admin.batch_execute(&format!("create database {dbname}")).await.unwrap();
-    session(major, &dbname).await
+    let cluster = Cluster::shared(major);
+    cluster.connect(&cluster.create_database().await).await
 }

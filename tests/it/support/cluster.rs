@@ -84,7 +84,7 @@ impl Cluster {
     }
 
     /// The entry of `postgres_databases` for a database here, named as the database is. Further keys may follow.
-    #[expect(dead_code, reason = "slotd does not stream yet")]
+
     pub(crate) fn entry(&self, dbname: &str) -> String {
         format!(
             "[[postgres_databases]]\nname = \"{dbname}\"\nhostname = \"127.0.0.1\"\nport = {}\n\
