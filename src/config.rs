@@ -3,8 +3,8 @@
 //! [`load`] reads a file into a [`Config`] or into all of its mistakes at once. A `Config` holds nothing that could
 //! still be wrong without asking a server; other rooms never see TOML.
 //!
-//! A file goes through these hands: [`source`] knows what of its text may be shown, [`read`] gathers mistakes,
-//! [`table`] looks keys up, and [`file`], [`sinks`], [`database`], [`connection`] and [`across`] say what the keys mean.
+//! A file goes through these hands: `source` knows what of its text may be shown, `read` gathers mistakes, `table`
+//! looks keys up, and `file`, `sinks`, `database`, `connection` and `across` say what the keys mean.
 
 mod across;
 mod connection;

@@ -13,20 +13,19 @@ use crate::ident::SinkName;
 /// Records every two databases that get in each other's way.
 pub(super) fn check(reader: &Reader<'_>, sinks: &BTreeMap<SinkName, SinkEntry>, entries: &[Entry]) {
     for (index, entry) in entries.iter().enumerate() {
-        for before in entries.get(..index).unwrap_or_default() {
-            names(reader, before, entry);
-            slots(reader, before, entry);
-        }
+        let before = entries.get(..index).unwrap_or_default();
+        names(reader, before, entry);
+        slots(reader, before, entry);
     }
     shared_paths(reader, sinks, entries);
     series_of_each(reader, sinks, entries);
 }
 
-fn names(reader: &Reader<'_>, before: &Entry, entry: &Entry) {
-    if before.name.value == entry.name.value {
+fn names(reader: &Reader<'_>, before: &[Entry], entry: &Entry) {
+    if let Some(first) = before.iter().find(|first| first.name.value == entry.name.value) {
         let wrong = Wrong::new(format!("a database named `{}` stands above", entry.name.value));
         let wrong = wrong.hint("give each a `name` of its own");
-        reader.error_with(&entry.name.span, wrong, &before.name.span, "first here");
+        reader.error_with(&entry.name.span, wrong, &first.name.span, "first here");
     }
 }
 
@@ -34,22 +33,21 @@ fn names(reader: &Reader<'_>, before: &Entry, entry: &Entry) {
 ///
 /// Two default names that meet are refused even on two servers. Whoever moves one of the databases to the other's
 /// server would otherwise find that they share a slot.
-fn slots(reader: &Reader<'_>, before: &Entry, entry: &Entry) {
-    let (Some(slot), Some(same)) = (&entry.slot, &before.slot) else { return };
-    let (ours, theirs) = (&entry.name.value, &before.name.value);
-    if slot != same || ours == theirs {
-        return;
-    }
-    let sentence = if entry.server.is_some() && entry.server == before.server {
-        format!("`{theirs}` and `{ours}` name one slot of one server, `{slot}`")
-    } else if entry.slot_span.is_none() && before.slot_span.is_none() {
-        format!("the default slot names of `{theirs}` and `{ours}` are the same, `{slot}`")
+fn slots(reader: &Reader<'_>, before: &[Entry], entry: &Entry) {
+    let Some(slot) = &entry.slot else { return };
+    let ours = &entry.name.value;
+    let one_server = |other: &Entry| entry.server.is_some() && entry.server == other.server;
+    let both_default = |other: &Entry| entry.slot_span.is_none() && other.slot_span.is_none();
+    let same = |other: &&Entry| other.slot.as_ref() == Some(slot) && other.name.value != *ours;
+    let Some(first) = before.iter().filter(same).find(|other| one_server(other) || both_default(other)) else { return };
+    let theirs = &first.name.value;
+    let wrong = if one_server(first) {
+        Wrong::new(format!("`{theirs}` and `{ours}` name one slot of one server, `{slot}`"))
     } else {
-        return;
+        Wrong::new(format!("the default slot names of `{theirs}` and `{ours}` are the same, `{slot}`"))
     };
     let at = |entry: &Entry| entry.slot_span.clone().unwrap_or_else(|| entry.name.span.clone());
-    let wrong = Wrong::new(sentence).hint("give one of them another `slot_name`");
-    reader.error_with(&at(entry), wrong, &at(before), "the same slot");
+    reader.error_with(&at(entry), wrong.hint("give one of them another `slot_name`"), &at(first), "the same slot");
 }
 
 /// One mistake for a sink whose path has no place for the database, however many databases use it.

@@ -135,15 +135,15 @@ impl Mistakes {
         Self { list: vec![mistake] }
     }
 
-    /// Each of them.
-    pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
-        self.list.iter()
-    }
-
     /// All of them.
     #[must_use]
     pub fn as_slice(&self) -> &[Mistake] {
         &self.list
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
+        self.list.iter()
     }
 
     /// All of them as they are shown to a person, an empty line between any two, a line break at the end.

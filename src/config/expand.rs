@@ -11,6 +11,9 @@ use super::wrong::Wrong;
 /// Looks a variable up.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// Something, and which part of the text it is.
+pub(super) type Placed<T> = (Range<usize>, T);
+
 /// A part of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
@@ -24,7 +27,7 @@ pub(super) enum Piece<'a> {
 }
 
 /// The pieces of `text` in order, each with where it stands.
-pub(super) fn pieces(text: &str) -> Result<Vec<(Range<usize>, Piece<'_>)>, (Range<usize>, Wrong)> {
+pub(super) fn pieces(text: &str) -> Result<Vec<Placed<Piece<'_>>>, Placed<Wrong>> {
     let mut pieces = Vec::new();
     let mut at = 0;
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
@@ -84,7 +87,7 @@ impl Piece<'_> {
 }
 
 /// `text` with its variables in place. The error says which part of `text` is wrong.
-pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, (Range<usize>, Wrong)> {
+pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, Placed<Wrong>> {
     let mut whole = String::with_capacity(text.len());
     for (span, piece) in pieces(text)? {
         whole.push_str(&piece.value(env).map_err(|wrong| (span, wrong))?);

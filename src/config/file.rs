@@ -47,7 +47,7 @@ pub fn parse(path: &Path, text: &str, env: &dyn Fn(&str) -> Option<String>) -> R
 
 pub(super) fn parse_in(path: &Path, text: &str, here: Surroundings<'_>) -> Result<Config, Mistakes> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let broken: Vec<_> = errors.iter().filter_map(toml::de::Error::span).collect();
+    let broken: Vec<_> = errors.iter().map(|error| error.span().unwrap_or_default()).collect();
     let source = Source::new(path, text, root.get_ref(), &broken);
     let reader = Reader::new(&source, here.env(), !errors.is_empty());
 

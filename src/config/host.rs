@@ -54,7 +54,7 @@ fn name(text: &str) -> Result<Host, Wrong> {
         let wrong = Wrong::new("a host name is made of letters, digits, `-`, `.` and `_`");
         return Err(if odd.is_ascii() { wrong } else { wrong.hint("write the name as DNS has it (`xn--…`)") });
     }
-    if text.len() > MAX_HOST_BYTES || text.trim_end_matches('.').split('.').any(|part| part.is_empty()) {
+    if text.len() > MAX_HOST_BYTES || text.trim_end_matches('.').split('.').any(str::is_empty) {
         return Err(Wrong::new("this is neither a host name nor an address"));
     }
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {

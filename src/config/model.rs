@@ -166,7 +166,10 @@ pub struct Connection {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
     /// A literal; a zone (`%eth0`) stays as text.
-    Address { ip: IpAddr, zone: Option<String> },
+    Address {
+        ip: IpAddr,
+        zone: Option<String>,
+    },
     Name(String),
     /// The folder of a Unix socket.
     Socket(PathBuf),

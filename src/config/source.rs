@@ -2,8 +2,8 @@
 //!
 //! Only the values of keys that are known and hold no secret are ever shown: not those of `password` and `url`, not
 //! those of an unknown key (which may be a misspelled `password`), not a text that looks like a URL with a user in it,
-//! and no comment. In a line that is not TOML nothing is certain, and what stands behind its first `=` is shown only
-//! if a key of the first kind stands before it.
+//! and no comment. Where a line is not TOML nothing is certain, there or further on; in such a file what stands behind
+//! the first `=` of a line is shown only if a key of the first kind stands before it.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -126,9 +126,9 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Where the comment of `line` begins; its end if it has none, or if it is not TOML and nobody can say.
+    /// Where the comment of `line` begins; its end if it has none, or if nobody can say since the file is not TOML.
     fn comment(&self, line: &Range<usize>) -> usize {
-        if self.broken.contains(&line.start) {
+        if !self.broken.is_empty() {
             return line.end;
         }
         let text = self.text.get(line.clone()).unwrap_or_default();
@@ -145,7 +145,7 @@ impl<'a> Source<'a> {
             .filter(|secret| secret.start < line.end && secret.end > line.start)
             .map(|secret| secret.start.max(line.start)..secret.end.min(line.end))
             .collect();
-        if self.broken.contains(&line.start) {
+        if !self.broken.is_empty() {
             spans.push(self.sure_until(&line)..line.end);
             spans.sort_by_key(|span| (span.start, span.end));
         }
@@ -159,7 +159,7 @@ impl<'a> Source<'a> {
         hidden
     }
 
-    /// Up to where `line`, which is not TOML, surely holds no secret.
+    /// Up to where `line`, in a file that is not TOML, surely holds no secret.
     fn sure_until(&self, line: &Range<usize>) -> usize {
         let before = self.text.get(..line.start).unwrap_or_default();
         if ["\"\"\"", "'''"].iter().any(|quotes| before.contains(quotes)) {

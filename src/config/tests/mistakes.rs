@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn all_at_once() {
+fn all_of_a_file_are_shown_at_once_and_in_order() {
     insta::assert_snapshot!(shown(
         r#"
 [agent]
@@ -38,22 +38,195 @@ slot_name = "Shop"
 }
 
 #[test]
-fn what_is_not_toml() {
+fn what_is_not_toml_is_shown_once_for_each_line() {
     insta::assert_snapshot!(shown(
-        "[agent]\ngrace = 10s\nlog = \"info\nlog = \"warn\"\n[http\nlisten = \"off\"\n[[sinks]]\nx\n"
+        "[agent]\ngrace = 10s\nlog = \"info\nlog = \"warn\"\n[http\nlisten = \"off\"\n[[sinks]]\nssl\nx\na = [1,\n2 3\n"
     ));
 }
 
 #[test]
-fn other() {
-    for t in [
-        "[[postgres_databases]]\nname = \"a.b\"\n[[postgres_databases]]\nname = \"shöp\"\nurl = 5 # x\nport = 70000\n",
-        "x = { password = \"hunter22222222\", y = 3 }\n  url\t= \"x\" # secret\n",
-        "[postgres_databases]\nname=\"x\"\n",
-        "sinks = 3\nagent = 4\npostgres_databases=[1]\n[http]\n[sinks2]\n\r\n",
-        "\n[[postgres_databases]]\nname=\"a\"\nurl=\"postgres://u@h/d\"\nsink='x'\nstatus = \"\\u0041${NO}\"\nschemas=[]\nssl=false\n[[postgres_databases]]\nname=\"A\"\nurl=\"postgres://u@h/e\"\n",
+fn what_two_databases_share_is_shown_at_both() {
+    insta::assert_snapshot!(shown(
+        r#"
+[sinks.one]
+type = "file"
+path = "one.jsonl"
+[sinks.two]
+type = "file"
+path = "../slotd/changes/{database}.jsonl"
+
+[[postgres_databases]]
+name = "a.b"
+url = "postgres://u@db/first"
+sink = "one"
+[[postgres_databases]]
+name = "a-b"
+url = "postgres://u@db/second"
+sink = ["one", "changes"]
+[[postgres_databases]]
+name = "A_b"
+url = "postgres://u@elsewhere/third"
+[[postgres_databases]]
+name = "own"
+url = "postgres://u@DB:5432/fourth"
+slot_name = "slotd_a_b"
+sink = ["changes", "two"]
+"#
+    ));
+}
+
+/// One mistake after the other, each by what it must say.
+#[test]
+fn each_is_answered_with_what_to_write() {
+    for (text, answers) in [
+        // The whole.
+        ("state_dir = \"/x\"", &["unknown key `state_dir` at the top", "belongs in [agent]"][..]),
+        ("[[databases]]", &["did you mean `postgres_databases`?"]),
+        ("[postgres_databases]\nname = \"a\"", &["[[postgres_databases]], in double brackets"]),
+        ("postgres_databases = [1]", &["in double brackets"]),
+        ("agent = 1", &["write [agent] on a line of its own"]),
+        ("sinks = 1", &["write [sinks.NAME]"]),
+        ("[sinks]\nchanges = 1", &["write [sinks.changes]"]),
+        ("[http.tokens]\nops = \"sha256:\"", &["unknown key `tokens` in [http]", "known here: listen, public_status"]),
+        // Values.
+        ("[agent]\ngrace = 1.5", &["bare number has no unit", "\"60s\""]),
+        ("[agent]\ngrace = true", &["neither a number with a unit nor a word"]),
+        ("[agent]\ngrace = \"5\"", &["a time needs a unit"]),
+        ("[agent]\nwal_sender_timeout = \"0s\"", &["the least is 1000 ms"]),
+        ("[agent]\nconnect_timeout = \"0s\"", &["the least is 1 ms"]),
+        ("[agent]\nstate_dir = \"\"", &["a path can't be empty"]),
+        ("[agent]\nstate_dir = \"~/x\"", &["write `${HOME}`"]),
+        ("[agent]\nstate_dir = \"$HOME/x\"", &["write `$$` for a dollar"]),
+        ("[agent]\nstate_dir = \"\\u0000\"", &["a NUL can't be part"]),
+        ("[http]\nlisten = \"7356\"", &["neither an address", "127.0.0.1:7356"]),
+        ("[http]\nlisten = \"10.0.0.1:80\"\npublic_status = false", &["open to all", "127.0.0.1:80"]),
+        ("[http]\npublic_status = \"true\"", &["true or false, without quotes"]),
+        ("[http]\npublic_status = \"${WORD}\"", &["neither true nor false"]),
+        // Sinks.
+        ("[sinks.a]\n", &["the sink `a` has no `type`"]),
+        ("[sinks.a]\ntype = \"kafka\"", &["the values are \"file\", \"stdout\""]),
+        ("[sinks.\"a/b\"]\ntype = \"file\"", &["a sink name is made of"]),
+        ("[sinks.a]\ntype = \"stdout\"\nkeep = \"7d\"", &["`keep` is a key of files"]),
+        ("[sinks.a]\ntype = \"file\"\nformat = \"debezium\"", &["the one value is \"sequin\""]),
+        ("[sinks.a]\ntype = \"file\"\npath = \"a/\"", &["a folder, not a file"]),
+        ("[sinks.a]\ntype = \"file\"\npath = \"{database}.000001.jsonl\"", &["finished ones"]),
+        ("[sinks.a]\ntype = \"file\"\nrotate_size = \"1kB\"", &["\"64kB\""]),
+        ("[sinks.a]\ntype = \"file\"\nkeep = 7", &["bare number", "\"7d\""]),
+        ("[sinks.a]\ntype = \"file\"\nkeep = \"always\"", &["\"forever\""]),
+        ("[sinks.a]\ntype = \"file\"\nmin_free = \"5\"", &["\"2GB\""]),
+        ("[sinks.a]\ntype = \"file\"\nmin_free = \"100%\"", &["under 100"]),
+        // Where a database is.
+        ("[[postgres_databases]]", &["`name` is missing", "nothing says where this database is"]),
+        ("[[postgres_databases]]\nname = \"a\"\nhostname = \"h\"", &["`database` and `username` are missing"]),
+        (&shop("hostname = \"h\""), &["`hostname` is given beside `url`", "this names it already"]),
+        (&shop("port = 1"), &["`port` is given beside `url`"]),
+        (&shop("database = \"h\""), &["`database` is given beside `url`"]),
+        (&shop("username = \"h\""), &["`username` is given beside `url`"]),
+        (&shop("password = \"h\""), &["`password` is given beside `url`"]),
+        (&shop("dbname = \"h\""), &["libpq's spelling; write `database`"]),
+        (&shop("user = \"h\""), &["libpq's spelling; write `username`"]),
+        (&shop("sslmode = \"require\""), &["libpq's spelling; write `ssl_mode`"]),
+        (&shop("sslrootcert = \"x\""), &["libpq's spelling; write `ssl_root_cert`"]),
+        (&shop("").replace("slotd@db", "slotd:x@db").replace("\n\n", "\npassword_file = \"p\"\n"), &["given twice"]),
+        ("[[postgres_databases]]\npassword = \"x\"\npassword_file = \"p\"", &["given twice"]),
+        ("[[postgres_databases]]\nport = 0", &["1 to 65535"]),
+        ("[[postgres_databases]]\nport = 65536", &["1 to 65535"]),
+        ("[[postgres_databases]]\nport = 0x10", &["1 to 65535"]),
+        ("[[postgres_databases]]\nport = \"5432\"", &["a number without quotes"]),
+        ("[[postgres_databases]]\nport = \"${WORD}\"", &["1 to 65535"]),
+        ("[[postgres_databases]]\nhostname = \"db:5432\"", &["give it as `port`"]),
+        ("[[postgres_databases]]\nusername = \"\"", &["`username`: this can't be empty"]),
+        (&format!("[[postgres_databases]]\ndatabase = \"{}\"", "x".repeat(64)), &["more than 63 bytes"]),
+        (&shop("").replace("/shop\"", &format!("/{}\"", "x".repeat(64))), &["the database in `url`", "63 bytes"]),
+        (&shop("ipv6 = true").replace("@db", "@10.0.0.1"), &["IPv6 addresses only", "an IPv4 address"]),
+        (&shop("ipv6 = true").replace("@db", "@%2Frun"), &["IPv6 addresses only", "a Unix socket"]),
+        // TLS.
+        (&shop("ssl = false\nssl_mode = \"require\""), &["`ssl = false` switches TLS off", "TLS is off here"]),
+        (&shop("ssl = false\nssl_root_cert = \"x\""), &["`ssl_root_cert` is given"]),
+        (&shop("ssl_mode = \"require\"\nssl_root_cert = \"x\""), &["verifies nothing", "\"verify-ca\""]),
+        (&shop("ssl_mode = \"disable\""), &["write `ssl = false`"]),
+        (&shop("ssl = true").replace("@db", "@%2Frun"), &["a Unix socket has none", "leave `ssl` out"]),
+        (&shop("ssl_mode = \"require\"").replace("@db", "@%2Frun"), &["leave `ssl_mode` out"]),
+        // The slot.
+        (&shop(&format!("slot_name = \"{}\"", "x".repeat(64))), &["at most 63 bytes"]),
+        (&shop(&format!("publication_name = \"{}\"", "é".repeat(32))), &["at most 63 bytes"]),
+        (&shop("").replace("\"shop\"", &format!("\"{}\"", "x".repeat(60))), &["`slot_name` is missing", "63 bytes"]),
+        (&shop("status = \"paused\""), &["the values are \"active\", \"disabled\""]),
+        (&shop("tables = [\"a\"]\nschemas = [\"b\"]"), &["one of the two is meant"]),
+        (&shop("tables = []"), &["leave `tables` out to publish all"]),
+        (&shop("schemas = []"), &["leave `schemas` out to publish all"]),
+        (&shop("tables = \"a\""), &["a list of texts"]),
+        (&shop("tables = [1]"), &["a list of texts"]),
+        (&shop("tables = [\"a\", \"public.a\"]"), &["in the list twice", "first here"]),
+        (&shop("tables = [\"Orders\"]"), &["small letters", "if the capitals are meant, as '\"Orders\"'"]),
+        (&shop("publish = \"insert, upsert\""), &["insert, update, delete, truncate"]),
+        (&shop("publish = \"\""), &["insert, update, delete, truncate"]),
+        (&shop("publish = \"insert, insert\""), &["named twice"]),
+        (&shop("sink = []"), &["changes would go nowhere"]),
+        (&shop("sink = \"chanegs\""), &["did you mean \"changes\"?"]),
+        (&shop("sink = [\"changes\", \"changes\"]"), &["in the list twice"]),
+        (&shop("max_retained_wal = \"0MB\""), &["a budget of nothing"]),
+        (&shop("max_retained_wal = 10"), &["bare number", "\"10GB\""]),
+        (&shop("slot_on = \"replica\""), &["unknown key `slot_on`"]),
+        (&shop("replication_slots = []"), &["one replication slot, and this one has 0"]),
+        (
+            &shop("[[postgres_databases.replication_slots]]\n[[postgres_databases.replication_slots]]"),
+            &["one replication slot, and this one has 2"],
+        ),
+        (
+            &shop("tables = [\"a\"]\n[[postgres_databases.replication_slots]]\nslot_name = \"a\""),
+            &["`tables` stands beside `replication_slots`"],
+        ),
+        (
+            &shop("[[postgres_databases.replication_slots]]\nport = 1"),
+            &["unknown key `port` in [[postgres_databases.replication_slots]]", "belongs in [[postgres_databases]]"],
+        ),
     ] {
-        println!("{}", shown(t));
+        let shown = shown(text);
+        for answer in answers {
+            assert!(shown.contains(answer), "{text}\nis answered with\n{shown}\nand not with {answer}");
+        }
     }
-    panic!();
+}
+
+#[test]
+fn a_path_that_no_file_system_takes_is_refused() {
+    let long = format!("[sinks.changes]\npath = \"{}{{database}}.jsonl\"\n{}", "x".repeat(200), shop(""));
+    assert!(shown(&long).contains("at most 200 fit"));
+}
+
+#[test]
+fn one_slot_of_two_servers_is_two_slots() {
+    let two = |port: u16| {
+        let second =
+            format!("[[postgres_databases]]\nname = \"b\"\nurl = \"postgres://u@db:{port}/d\"\nslot_name = \"s\"\n");
+        read(&format!("{}{second}", shop("slot_name = \"s\"")))
+    };
+    assert!(two(5433).is_ok());
+    assert!(two(5432).is_err());
+}
+
+#[test]
+fn line_and_column_are_counted_in_characters() {
+    let mistakes = read("# é\n\n[agent]\nlog = { \"é\" = \"é\", x = 1 }\n").unwrap_err();
+    let found: Vec<_> = mistakes.iter().map(crate::config::Mistake::position).collect();
+    assert_eq!(found, [Some((4, 7))]);
+    let mistakes = read("agent = { grace = \"é\", grcae = 1 }").unwrap_err();
+    let found: Vec<_> = mistakes.iter().map(crate::config::Mistake::position).collect();
+    assert_eq!(found, [Some((1, 19)), Some((1, 24))]);
+}
+
+#[test]
+fn a_log_line_counts_the_mistakes() {
+    let line = |text: &str| read(text).unwrap_err().to_string();
+    assert_eq!(line("a = 1"), "/etc/slotd/slotd.toml:1:1: unknown key `a` at the top of the file");
+    assert!(line("a = 1\nb = 1").ends_with(", and one more mistake"));
+    assert!(line("a = 1\nb = 1\nc = 1").ends_with(", and 2 more mistakes"));
+}
+
+#[test]
+fn colour_is_shown_only_when_asked() {
+    let mistakes = read("a = 1").unwrap_err();
+    assert!(!mistakes.render(Style::Plain).contains('\u{1b}'));
+    assert!(mistakes.render(Style::Colour).contains('\u{1b}'));
 }

@@ -125,7 +125,7 @@ fn each_scope_has_its_statement() {
     let with = "WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)";
     assert_eq!(sql(""), format!("CREATE PUBLICATION slotd_shop FOR ALL TABLES {with}"));
     assert_eq!(
-        sql("schemas = [\"public\", \"Sales\"]"),
+        sql("schemas = [\"public\", '\"Sales\"']"),
         format!("CREATE PUBLICATION slotd_shop FOR TABLES IN SCHEMA public, \"Sales\" {with}")
     );
     assert_eq!(

@@ -1,0 +1,192 @@
+//! The values of a table's keys.
+
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::Table;
+use crate::config::expand::expand;
+use crate::config::read::{At, for_key};
+use crate::config::units;
+use crate::config::wrong::{Wrong, nearest};
+
+impl<'a> Table<'a> {
+    /// A text as it stands in the file, nothing in it expanded, with where its key stands: for what must not be shown.
+    pub(in crate::config) fn raw(&self, key: &str) -> Option<At<&'a str>> {
+        let value = self.get(key)?;
+        let span = self.key(key).unwrap_or_else(|| value.span());
+        match value.get_ref().as_str() {
+            Some(text) => Some(At { value: text, span }),
+            None => {
+                self.reader.error(&span, Wrong::new(format!("`{key}` is a text in quotes")));
+                None
+            }
+        }
+    }
+
+    /// A secret: mistakes are shown at its key.
+    pub(in crate::config) fn secret(&self, key: &str) -> Option<At<String>> {
+        let At { value, span } = self.raw(key)?;
+        let value = match expand(value, self.reader.env()) {
+            Ok(text) if !text.contains('\0') => text,
+            Ok(_) => {
+                self.reader.error(&span, Wrong::new(format!("`{key}`: a NUL can't be part of a value")));
+                return None;
+            }
+            Err((_, wrong)) => {
+                self.reader.error(&span, for_key(key, wrong));
+                return None;
+            }
+        };
+        Some(At { value, span })
+    }
+
+    /// A text that `parse` makes something of.
+    pub(in crate::config) fn parsed<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<At<T>> {
+        let value = self.get(key)?;
+        self.item(key, value, &parse, || Wrong::new(format!("`{key}` is a text in quotes")))
+    }
+
+    fn item<T>(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        parse: &impl Fn(&str) -> Result<T, Wrong>,
+        no_text: impl Fn() -> Wrong,
+    ) -> Option<At<T>> {
+        let span = value.span();
+        let Some(raw) = value.get_ref().as_str() else {
+            self.reader.error(&span, no_text());
+            return None;
+        };
+        let text = self.reader.expand(key, raw, &span)?;
+        match parse(&text) {
+            Ok(value) => Some(At { value, span }),
+            Err(wrong) => {
+                self.reader.error(&span, for_key(key, wrong));
+                None
+            }
+        }
+    }
+
+    /// A size or a time; `example` is shown where the unit is missing.
+    pub(in crate::config) fn quantity<T>(
+        &self,
+        key: &str,
+        example: &str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<At<T>> {
+        let value = self.get(key)?;
+        self.item(key, value, &parse, || {
+            let number = matches!(value.get_ref(), DeValue::Integer(_) | DeValue::Float(_));
+            let what =
+                if number { "a bare number has no unit" } else { "this is neither a number with a unit nor a word" };
+            Wrong::new(format!("`{key}`: {what}")).hint(format!("write it in quotes, as \"{example}\""))
+        })
+    }
+
+    /// A time from `least` on.
+    pub(in crate::config) fn time(&self, key: &str, least: Duration, default: Duration) -> Duration {
+        let parse = |text: &str| {
+            let time = units::time(text)?;
+            if time < least { Err(Wrong::new(format!("the least is {} ms", least.as_millis()))) } else { Ok(time) }
+        };
+        self.quantity(key, &format!("{}s", default.as_secs()), parse).map_or(default, |at| at.value)
+    }
+
+    /// One of a few words.
+    pub(in crate::config) fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<At<T>> {
+        self.parsed(key, |text| {
+            words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+                let all = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+                let wrong = Wrong::new(if words.len() == 1 {
+                    format!("the one value is {all}")
+                } else {
+                    format!("the values are {all}")
+                });
+                match nearest(text, words.iter().map(|(word, _)| *word)) {
+                    Some(near) => wrong.hint(format!("did you mean \"{near}\"?")),
+                    None => wrong,
+                }
+            })
+        })
+    }
+
+    /// `true` or `false`, or a text with a variable that holds one of them.
+    pub(in crate::config) fn flag(&self, key: &str) -> Option<At<bool>> {
+        let value = self.get(key)?;
+        if let DeValue::Boolean(flag) = value.get_ref() {
+            return Some(At { value: *flag, span: value.span() });
+        }
+        let plain = || Wrong::new(format!("`{key}` is true or false, without quotes"));
+        self.variable(key, value, plain, |text| text.parse().map_err(|_| Wrong::new("this is neither true nor false")))
+    }
+
+    /// A whole number, or a text with a variable that holds one.
+    pub(in crate::config) fn number<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<At<T>> {
+        let value = self.get(key)?;
+        let span = value.span();
+        if let DeValue::Integer(number) = value.get_ref() {
+            return match parse(if number.radix() == 10 { number.as_str() } else { "" }) {
+                Ok(value) => Some(At { value, span }),
+                Err(wrong) => {
+                    self.reader.error(&span, for_key(key, wrong));
+                    None
+                }
+            };
+        }
+        self.variable(key, value, || Wrong::new(format!("`{key}` is a number without quotes")), parse)
+    }
+
+    fn variable<T>(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        plain: impl Fn() -> Wrong,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<At<T>> {
+        if value.get_ref().as_str().is_some_and(|text| !text.contains("${")) {
+            self.reader.error(&value.span(), plain());
+            return None;
+        }
+        self.item(key, value, &parse, plain)
+    }
+
+    /// A list of texts, each as `parse` reads it; with `or_one` also a single text. Nothing stands in it twice.
+    pub(in crate::config) fn list<T: PartialEq>(
+        &self,
+        key: &str,
+        or_one: bool,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<At<Vec<At<T>>>> {
+        let value = self.get(key)?;
+        let span = value.span();
+        let no_list = || Wrong::new(format!("`{key}` is a list of texts")).hint("write [\"one\", \"two\"]");
+        let items = match value.get_ref() {
+            DeValue::Array(items) => items.as_ref(),
+            DeValue::String(_) if or_one => std::slice::from_ref(value),
+            _ => {
+                self.reader.error(&span, no_list());
+                return None;
+            }
+        };
+        let mut list: Vec<At<T>> = Vec::new();
+        let mut whole = true;
+        for item in items {
+            let Some(at) = self.item(key, item, &parse, no_list) else {
+                whole = false;
+                continue;
+            };
+            match list.iter().find(|before| before.value == at.value) {
+                Some(before) => {
+                    let wrong =
+                        Wrong::new(format!("`{key}`: this stands in the list twice")).hint("leave one of them out");
+                    self.reader.error_with(&at.span, wrong, &before.span, "first here");
+                }
+                None => list.push(at),
+            }
+        }
+        whole.then_some(At { value: list, span })
+    }
+}
