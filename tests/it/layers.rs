@@ -21,7 +21,7 @@ const FLOORS: &[(&[&str], &str)] = &[
     (&["provision", "guard"], "the control plane, which decides when a stream runs"),
     (&["supervisor"], "one task tree for each database"),
     (&["http", "systemd", "control"], "who asks and who commands"),
-    (&["daemon"], "the process as a whole"),
+    (&["daemon", "logging"], "the process as a whole, and where its log goes"),
     (&["cli"], "the commands, of which the daemon is one"),
     (&["main"], "the binary"),
 ];
