@@ -2,19 +2,37 @@
 //!
 //! [`load`] reads a file into a [`Config`] or into all of its mistakes at once. A `Config` holds nothing that could
 //! still be wrong without asking a server; other rooms never see TOML.
+//!
+//! A file goes through these hands: [`source`] knows what of its text may be shown, [`read`] gathers mistakes,
+//! [`table`] looks keys up, and [`file`], [`sinks`], [`database`], [`connection`] and [`across`] say what the keys mean.
 
+mod across;
+mod connection;
+mod database;
 mod diagnostics;
+mod expand;
 mod file;
+mod host;
+mod keys;
 mod locate;
 mod model;
+mod names;
 mod read;
 mod secret;
+mod series;
+mod sinks;
+mod source;
+mod table;
 mod units;
 mod url;
+mod wrong;
 
-pub use diagnostics::{Mistake, Mistakes};
+#[cfg(test)]
+mod tests;
+
+pub use diagnostics::{Mistake, Mistakes, Severity, Style, render_all};
 pub use file::{load, parse};
-pub use locate::{Locations, locate};
+pub use locate::{EXAMPLE, NoFile, Surroundings};
 pub use model::{
     Agent, Budget, Config, Connection, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Publish, Scope,
     SinkConfig, Status, Tls, TlsMode,

@@ -1,9 +1,12 @@
 //! From a change to the bytes of a format.
 //!
-//! One format lives here, `sequin`: JSON Lines whose records are those of Sequin's consumers. Text from the wire is
-//! copied or escaped straight into the output; no value is parsed into a number and printed again.
+//! One format lives here, `sequin`: JSON Lines whose records are those of Sequin's consumers; docs/FORMAT.md describes
+//! it for them. Text from the wire is copied or escaped straight into the output; no value is parsed into a number and
+//! printed again, and none is held as a whole a second time. Whatever the bytes of a value are, the line is JSON.
 
 mod json;
+mod nested;
+mod runs;
 mod sequin;
 mod value;
 

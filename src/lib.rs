@@ -7,16 +7,25 @@
 //!
 //! A room imports only from floors below it; `tests/it/layers.rs` holds the order. ARCHITECTURE.md has the tour.
 
-pub mod faults;
-pub mod ident;
-pub mod lsn;
-pub mod retry;
-pub mod storage;
-
 pub mod change;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod encode;
+pub mod faults;
+pub mod guard;
+pub mod http;
+pub mod ident;
+pub mod logging;
+pub mod lsn;
+pub mod net;
 pub mod pgoutput;
+pub mod postgres;
+pub mod provision;
+pub mod retry;
 pub mod sink;
 pub mod status;
+pub mod storage;
 pub mod stream;
+pub mod supervisor;
+pub mod wire;

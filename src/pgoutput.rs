@@ -10,6 +10,9 @@ mod decode;
 mod message;
 mod tuple;
 
+#[cfg(test)]
+mod tests;
+
 pub use decode::{DecodeError, decode, decode_streamed};
-pub use message::{Message, RelationColumn, ReplicaIdentity};
+pub use message::{Content, Message, RelationColumn, ReplicaIdentity};
 pub use tuple::{OldTuple, Tuple, Value, Values};

@@ -49,6 +49,12 @@ pub enum Sink {
 }
 
 impl Sink {
+    /// Whether it records its position itself, in one step with the changes.
+    #[must_use]
+    pub const fn holds_record(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
     /// Opens the sink for one stream and tells where it stands.
     ///
     /// # Errors

@@ -1,11 +1,28 @@
 //! What is: the state of every database, and the registry that holds it.
 //!
-//! The planes report into the [`Registry`]; HTTP, the socket and systemd read from it and from nothing else.
+//! The planes report through a [`Reporter`] into the [`Registry`]; HTTP, the socket and systemd read from it and from
+//! nothing else. A request does no work against Postgres: it reads what is recorded, or sends a [`Command`]. What is
+//! recorded is judged in one place, [`judge`], and shown in one shape, [`Health`].
 
+mod command;
+mod database;
+mod health;
+mod lag;
 mod model;
 mod registry;
+mod reporter;
 mod verdict;
+mod words;
 
-pub use model::{Condition, DatabaseStatus, Finding, Positions, Reason, State, Trouble, WalUse};
-pub use registry::{Registry, Reporter};
-pub use verdict::{Health, Verdict};
+pub use command::{Command, Refusal, Reply};
+pub use database::DatabaseStatus;
+pub use health::{DatabaseHealth, Health, LagHealth};
+pub use lag::Lag;
+pub use model::{Condition, Finding, Holder, Positions, Reason, State, Trouble, WalUse};
+pub use registry::{AgentStatus, Registry};
+pub use reporter::Reporter;
+pub use verdict::{Assessment, Bounds, PERIOD, Row, STALE, Verdict, judge};
+pub use words::{age, one_line, size};
+
+#[cfg(test)]
+pub(crate) mod tests;

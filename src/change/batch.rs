@@ -4,6 +4,7 @@
 //! `wire`. No byte of a row is copied before a sink encodes it. A batch spans transactions and may end inside one;
 //! [`Batch::cursor`] says where a sink stands once it has taken the batch whole.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{Cursor, Relation};
 use crate::lsn::{EndLsn, Lsn};
-use crate::pgoutput::{self, OldTuple, Tuple};
+use crate::pgoutput::{self, Content, OldTuple, Tuple};
 
 /// The transaction that a change belongs to; of a non-transactional message, the message alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub enum ChangeKind<'a> {
     Message {
         transactional: bool,
         prefix: &'a str,
-        content: &'a [u8],
+        content: Content<'a>,
     },
     /// One table of a TRUNCATE; a statement that names several gives several.
     Truncate {
@@ -79,7 +80,6 @@ pub enum ChangeKind<'a> {
 }
 
 /// Changes in commit order, and the cursor after them.
-#[derive(Debug)]
 pub struct Batch {
     wire: Bytes,
     entries: Vec<Entry>,
@@ -93,6 +93,19 @@ pub struct Batch {
     /// How many transactions and non-transactional messages of the stream are whole with this batch, counted from the
     /// stream's start.
     pub units: u64,
+}
+
+impl fmt::Debug for Batch {
+    /// Without `wire`: it holds rows, and they belong into sinks alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("changes", &self.len())
+            .field("wire_bytes", &self.wire_bytes())
+            .field("cursor", &self.cursor)
+            .field("end_lsn", &self.end_lsn)
+            .field("units", &self.units)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a change lies in `wire`.
@@ -130,6 +143,31 @@ impl Batch {
             kind: ChangeKind::Gap(gap),
         });
         gap.chain(self.entries.iter().filter_map(|entry| self.change(entry)))
+    }
+
+    /// What of it lies beyond `held`; `None` if nothing does.
+    #[must_use]
+    pub fn beyond(&self, held: &Cursor) -> Option<Self> {
+        let cursor = self.cursor?;
+        let ends_what_was_half =
+            cursor.end_lsn.is_some() && held.end_lsn.is_none() && cursor.commit_lsn == held.commit_lsn;
+        if cursor.position() <= held.position() && !ends_what_was_half {
+            return None;
+        }
+        let is_new = |entry: &&Entry| {
+            let transaction = self.transactions.get(entry.transaction as usize);
+            transaction.is_some_and(|transaction| !held.holds(transaction.commit_lsn, entry.ordinal))
+        };
+        Some(Self {
+            wire: self.wire.clone(),
+            entries: self.entries.iter().filter(is_new).copied().collect(),
+            transactions: self.transactions.clone(),
+            relations: self.relations.clone(),
+            gap: None,
+            cursor: self.cursor,
+            end_lsn: self.end_lsn,
+            units: self.units,
+        })
     }
 
     /// How many changes it holds.
@@ -256,5 +294,25 @@ impl BatchBuilder {
             self.relations.len() - 1
         });
         u32::try_from(index).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_row_and_no_content() {
+        let message = b"M\0\0\0\0\0\0\0\0\x01audit\0\0\0\0\x064111-1";
+        let mut builder = BatchBuilder::default();
+        let transaction = Transaction { timeline: 1, commit_lsn: Lsn(1), commit_timestamp: None, xid: None };
+        builder.begin(transaction);
+        builder.push(0, message.len(), None, Cursor { timeline: 1, commit_lsn: Lsn(1), ordinal: 0, end_lsn: None });
+        let batch = builder.finish(Bytes::from_static(message), None);
+        let changes: Vec<_> = batch.changes().collect();
+        assert_eq!(changes.len(), 1);
+        let shown = format!("{batch:?} {changes:?}");
+        // Neither as text nor as a list of bytes.
+        assert!(!shown.contains("4111") && !shown.contains("52, 49, 49"), "{shown}");
     }
 }

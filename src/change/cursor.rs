@@ -80,7 +80,12 @@ mod tests {
     use super::*;
 
     fn cursor(commit: u64, ordinal: u64, end: Option<u64>) -> Cursor {
-        Cursor { timeline: 1, commit_lsn: Lsn(commit), ordinal, end_lsn: end.map(|end| EndLsn::of_commit(Lsn(end))) }
+        Cursor {
+            timeline: 1,
+            commit_lsn: Lsn(commit),
+            ordinal,
+            end_lsn: end.map(|end| EndLsn::of_commit(Lsn(end))),
+        }
     }
 
     #[test]

@@ -1,9 +1,192 @@
 //! Mistakes of a file, shown where they stand.
+//!
+//! A mistake carries all that is needed to show it, with secrets already taken out of the lines it shows: it can be
+//! logged, kept and sent without another thought.
 
-/// One mistake.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {}
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
-/// All mistakes of one file.
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
+
+/// One mistake, or one warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistakes {}
+pub struct Mistake {
+    pub(super) severity: Severity,
+    pub(super) path: PathBuf,
+    pub(super) sentence: String,
+    pub(super) hint: Option<String>,
+    /// `None` where no line of the file is to blame.
+    pub(super) at: Option<Excerpt>,
+    /// Another line that the mistake is about, and what stands there.
+    pub(super) also: Option<(Excerpt, String)>,
+}
+
+/// Whether a file can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The file can't be used.
+    Error,
+    /// It can, and this should be known.
+    Warning,
+}
+
+/// A line of the file, without its secrets and comments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Excerpt {
+    /// From 1.
+    pub(super) line: usize,
+    /// From 1, in characters.
+    pub(super) column: usize,
+    pub(super) text: String,
+    /// What is marked in `text`, in bytes.
+    pub(super) marked: Range<usize>,
+}
+
+/// With or without colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    Plain,
+    Colour,
+}
+
+impl Mistake {
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// What is wrong: lower case, no full stop, no secret in it.
+    #[must_use]
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Line and column, both from 1, the column in characters; `None` where no line is to blame.
+    #[must_use]
+    pub fn position(&self) -> Option<(usize, usize)> {
+        self.at.as_ref().map(|at| (at.line, at.column))
+    }
+
+    /// The mistake as it is shown to a person, in several lines, without a line break at the end.
+    #[must_use]
+    pub fn render(&self, style: Style) -> String {
+        let path = self.path.to_string_lossy();
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let title = level.primary_title(self.sentence.as_str());
+        let mut group = match &self.at {
+            Some(at) => {
+                let mark = AnnotationKind::Primary.span(at.marked.clone());
+                let snippet = Snippet::source(at.text.as_str()).line_start(at.line).path(path.as_ref());
+                title.element(snippet.annotation(mark))
+            }
+            None => title.element(Origin::path(path.as_ref())),
+        };
+        if let Some((also, label)) = &self.also {
+            let mark = AnnotationKind::Context.span(also.marked.clone()).label(label.as_str());
+            let snippet = Snippet::source(also.text.as_str()).line_start(also.line).path(path.as_ref());
+            group = group.element(snippet.annotation(mark));
+        }
+        if let Some(hint) = &self.hint {
+            group = group.element(Level::HELP.message(hint.as_str()));
+        }
+        let renderer = match style {
+            Style::Plain => Renderer::plain(),
+            Style::Colour => Renderer::styled(),
+        };
+        renderer.render(&[group])
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Style::Plain))
+    }
+}
+
+/// All mistakes of one file, in the order of its lines; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes {
+    list: Vec<Mistake>,
+}
+
+impl Mistakes {
+    /// `None` if there are none.
+    pub(super) fn new(list: Vec<Mistake>) -> Option<Self> {
+        (!list.is_empty()).then_some(Self { list })
+    }
+
+    pub(super) fn one(mistake: Mistake) -> Self {
+        Self { list: vec![mistake] }
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
+        self.list.iter()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Mistake] {
+        &self.list
+    }
+
+    /// All of them as they are shown to a person, an empty line between any two, a line break at the end.
+    #[must_use]
+    pub fn render(&self, style: Style) -> String {
+        render_all(&self.list, style)
+    }
+}
+
+/// `list` as it is shown to a person, an empty line between any two, a line break at the end.
+#[must_use]
+pub fn render_all(list: &[Mistake], style: Style) -> String {
+    let mut shown = list.iter().map(|mistake| mistake.render(style)).collect::<Vec<_>>().join("\n\n");
+    if !shown.is_empty() {
+        shown.push('\n');
+    }
+    shown
+}
+
+impl<'a> IntoIterator for &'a Mistakes {
+    type Item = &'a Mistake;
+    type IntoIter = std::slice::Iter<'a, Mistake>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// One line for a log: how many, and the first.
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(first) = self.list.first() else { return Ok(()) };
+        write!(f, "{}", first.path.display())?;
+        if let Some((line, column)) = first.position() {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", first.sentence)?;
+        match self.list.len() {
+            0 | 1 => Ok(()),
+            2 => f.write_str(", and one more mistake"),
+            n => write!(f, ", and {} more mistakes", n - 1),
+        }
+    }
+}
+
+impl std::error::Error for Mistakes {}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Password;
+use super::{Mistake, Password};
 use crate::ident::{DatabaseName, PublicationName, SinkName, SlotName, TableName};
 
 /// A whole file.
@@ -18,6 +18,8 @@ pub struct Config {
     pub sinks: BTreeMap<SinkName, Arc<SinkConfig>>,
     /// In the order of the file; names are unique, and no two share a slot of one server.
     pub databases: Vec<Arc<Database>>,
+    /// What works and should be known; `slotd check` shows it.
+    pub warnings: Vec<Mistake>,
 }
 
 /// `[agent]`: the process as a whole.
@@ -164,10 +166,7 @@ pub struct Connection {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
     /// A literal; a zone (`%eth0`) stays as text.
-    Address {
-        ip: IpAddr,
-        zone: Option<String>,
-    },
+    Address { ip: IpAddr, zone: Option<String> },
     Name(String),
     /// The folder of a Unix socket.
     Socket(PathBuf),

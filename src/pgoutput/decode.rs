@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::message::{Message, Prepared, RelationColumn, Relations, ReplicaIdentity};
+use super::message::{Content, Message, Prepared, RelationColumn, Relations, ReplicaIdentity};
 use super::tuple::{OldTuple, Tuple, cstr};
 use crate::lsn::{EndLsn, Lsn};
 
@@ -97,7 +97,7 @@ fn body<'a>(kind: u8, rest: &mut &'a [u8], streamed: bool) -> Option<Message<'a>
             let len = usize::try_from(u32(rest)?).ok()?;
             let (content, left) = rest.split_at_checked(len)?;
             *rest = left;
-            Message::Message { xid, transactional: flags & 0x01 != 0, lsn, prefix, content }
+            Message::Message { xid, transactional: flags & 0x01 != 0, lsn, prefix, content: Content(content) }
         }
         b'S' => Message::StreamStart { xid: u32(rest)?, first: u8(rest)? != 0 },
         b'E' => Message::StreamStop,

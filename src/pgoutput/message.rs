@@ -1,5 +1,7 @@
 //! What a message says.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use super::{OldTuple, Tuple};
@@ -38,7 +40,7 @@ pub enum Message<'a> {
         transactional: bool,
         lsn: Lsn,
         prefix: &'a str,
-        content: &'a [u8],
+        content: Content<'a>,
     },
     Origin {
         commit_lsn: Lsn,
@@ -96,6 +98,17 @@ pub enum Message<'a> {
         old: Option<OldTuple<'a>>,
         new: Tuple<'a>,
     },
+}
+
+/// What a message of `pg_logical_emit_message` carries: any bytes, shown in sinks alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Content<'a>(pub &'a [u8]);
+
+impl fmt::Debug for Content<'_> {
+    /// Without the bytes: they belong into sinks alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.0.len())
+    }
 }
 
 /// A prepared transaction at one of its steps. Its LSNs are no [`EndLsn`]: to acknowledge a PREPARE loses the rows.

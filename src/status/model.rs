@@ -3,8 +3,6 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::config::Status;
-use crate::ident::{DatabaseName, PublicationName, SlotName};
 use crate::lsn::Lsn;
 
 /// What the agent observes of a database's slot.
@@ -125,6 +123,42 @@ pub struct Trouble {
     pub sentence: String,
     /// The command, the setting or the SQL that ends it.
     pub hint: String,
+    /// Under `waiting`: who holds the slot, where the role may see it.
+    pub holder: Option<Holder>,
+}
+
+impl Trouble {
+    /// A trouble without a holder.
+    #[must_use]
+    pub fn new(reason: Reason, sentence: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { reason, sentence: sentence.into(), hint: hint.into(), holder: None }
+    }
+
+    /// The same, and who holds the slot.
+    #[must_use]
+    pub fn held_by(self, holder: Holder) -> Self {
+        Self { holder: Some(holder), ..self }
+    }
+}
+
+/// The session that holds a slot we wait for, as `pg_stat_activity` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    pub pid: i32,
+    pub application_name: String,
+    /// `None` over a Unix socket.
+    pub client_addr: Option<String>,
+}
+
+impl Holder {
+    /// How our own sessions begin their `application_name`.
+    pub const AGENT_PREFIX: &'static str = "slotd/";
+
+    /// Whether it is another slotd: its stream is in good hands, so waiting behind it only warns.
+    #[must_use]
+    pub fn is_agent(&self) -> bool {
+        self.application_name.starts_with(Self::AGENT_PREFIX)
+    }
 }
 
 /// A state with its reason; `streaming` has none, all others have one.
@@ -179,6 +213,22 @@ pub struct Positions {
     pub confirmed_flush_lsn: Option<Lsn>,
     /// As observed in `pg_replication_slots`.
     pub restart_lsn: Option<Lsn>,
+    /// When the oldest transaction in flight was committed, by the server's clock; `None` with nothing in flight.
+    pub oldest_commit: Option<Timestamp>,
+}
+
+impl Positions {
+    /// How far the slot's changes are safe, by the best that is known.
+    #[must_use]
+    pub fn done(&self) -> Option<Lsn> {
+        self.durable.max(self.acknowledged).max(self.confirmed_flush_lsn)
+    }
+
+    /// Bytes of WAL from what is safe to the server's WAL end.
+    #[must_use]
+    pub fn lag_bytes(&self) -> Option<u64> {
+        Some(self.wal_end?.since(self.done()?))
+    }
 }
 
 /// What a slot costs its server.
@@ -196,29 +246,11 @@ pub struct WalUse {
     pub safe_wal_size: Option<i64>,
 }
 
-/// All that is known of one database.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct DatabaseStatus {
-    pub name: DatabaseName,
-    pub slot: SlotName,
-    pub publication: PublicationName,
-    /// The wish.
-    pub status: Status,
-    #[serde(skip)]
-    pub condition: Condition,
-    /// Since when the state and its reason are what they are.
-    pub since: Timestamp,
-    /// When a retry comes.
-    pub next_try: Option<Timestamp>,
-    pub positions: Positions,
-    /// When a change or a keepalive last came.
-    pub last_message: Option<Timestamp>,
-    /// When something was last acknowledged.
-    pub last_acknowledged: Option<Timestamp>,
-    pub wal: Option<WalUse>,
-    /// When the slot was last seen in `pg_replication_slots`, or its absence was.
-    pub observed: Option<Timestamp>,
-    /// When a round last ended.
-    pub last_round: Option<Timestamp>,
-    pub findings: Vec<Finding>,
+impl WalUse {
+    /// Retained WAL in percent of the budget, rounded down.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        let percent = u128::from(self.retained_bytes) * 100 / u128::from(self.budget_bytes.max(1));
+        u64::try_from(percent).unwrap_or(u64::MAX)
+    }
 }

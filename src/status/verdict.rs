@@ -1,13 +1,191 @@
-//! The verdict on what is known.
+//! The verdict on what is known: one pure function, the table of docs/HEALTH.md.
+//!
+//! Every row that fits a database is kept, and the worst of them is its verdict. Age counts from when the database
+//! last streamed steadily, not from the last change of its state, so that a trouble with many names still grows old.
 
-/// pass, warn or fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{DatabaseStatus, State, WalUse, age, one_line, size};
+use crate::config::Agent;
+
+/// How often slots are observed.
+pub const PERIOD: Duration = Duration::from_secs(10);
+
+/// A record older than this is stale: three observations in a row did not come.
+pub const STALE: Duration = PERIOD.saturating_mul(3);
+
+/// The share of the budget at which retained WAL warns, in percent.
+const WARN_PERCENT: u64 = 50;
+/// The share of the budget at which retained WAL fails, in percent.
+const FAIL_PERCENT: u64 = 80;
+
+/// pass, warn or fail; the greater is the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Pass,
     Warn,
     Fail,
 }
 
-/// The health answer.
-#[derive(Debug)]
-pub struct Health {}
+impl Verdict {
+    /// As it is written everywhere.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+
+    /// What retained WAL alone says.
+    #[must_use]
+    pub fn of_wal(wal: &WalUse) -> Self {
+        match wal.percent() {
+            ..WARN_PERCENT => Self::Pass,
+            WARN_PERCENT..FAIL_PERCENT => Self::Warn,
+            FAIL_PERCENT.. => Self::Fail,
+        }
+    }
+}
+
+/// How long things may take before they are trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Trouble younger than this warns and does not fail.
+    pub grace: Duration,
+    /// A stream that has heard nothing for longer is stale: the reader asks for a keepalive well within it.
+    pub silence: Duration,
+}
+
+impl From<&Agent> for Bounds {
+    /// As `agent` has them; silence is three times `wal_sender_timeout`.
+    fn from(agent: &Agent) -> Self {
+        Self { grace: agent.grace, silence: agent.wal_sender_timeout.saturating_mul(3) }
+    }
+}
+
+/// One row of the table that fits, unless it passes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// [`Verdict::Warn`] or [`Verdict::Fail`].
+    pub verdict: Verdict,
+    /// What is wrong, on one line.
+    pub sentence: String,
+    /// What ends it, on one line.
+    pub hint: String,
+}
+
+impl Row {
+    pub(super) fn new(verdict: Verdict, sentence: &str, hint: &str) -> Self {
+        Self { verdict, sentence: one_line(sentence), hint: one_line(hint) }
+    }
+}
+
+/// A verdict and the rows that made it; no rows is a pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assessment {
+    pub verdict: Verdict,
+    /// The worst first.
+    pub rows: Vec<Row>,
+}
+
+impl From<Vec<Row>> for Assessment {
+    fn from(mut rows: Vec<Row>) -> Self {
+        rows.sort_by_key(|row| std::cmp::Reverse(row.verdict));
+        Self { verdict: rows.first().map_or(Verdict::Pass, |worst| worst.verdict), rows }
+    }
+}
+
+/// How long ago `then` was at `now`; zero if it lies ahead.
+pub(super) fn elapsed(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
+
+/// Judges one database at `now`.
+#[must_use]
+pub fn judge(status: &DatabaseStatus, now: Timestamp, bounds: &Bounds) -> Assessment {
+    let mut rows = Vec::new();
+    rows.extend(judge_state(status, now, bounds));
+    rows.extend(judge_record(status, now, bounds));
+    rows.extend(status.wal.as_ref().and_then(|wal| judge_wal(status, wal)));
+    rows.extend(status.findings.iter().map(|finding| Row::new(Verdict::Warn, &finding.sentence, &finding.hint)));
+    Assessment::from(rows)
+}
+
+fn judge_state(status: &DatabaseStatus, now: Timestamp, bounds: &Bounds) -> Option<Row> {
+    let trouble = status.condition.trouble()?;
+    let state = status.condition.state();
+    let unsettled = elapsed(status.unsettled, now);
+    let old = unsettled >= bounds.grace;
+    let behind_an_agent = trouble.holder.as_ref().is_some_and(super::Holder::is_agent);
+    let verdict = match state {
+        State::Streaming | State::Disabled => return None,
+        State::Failed | State::Lost => Verdict::Fail,
+        State::Pending | State::Provisioning if old => Verdict::Fail,
+        State::Pending | State::Provisioning => return None,
+        State::Waiting if behind_an_agent => Verdict::Warn,
+        State::Retrying | State::Waiting if old => Verdict::Fail,
+        State::Retrying | State::Waiting => Verdict::Warn,
+    };
+    let (state, reason) = (state.as_str(), trouble.reason.as_str());
+    let sentence = match status.condition.state() {
+        State::Failed | State::Lost => format!("{state}, {reason}: {}", trouble.sentence),
+        _ => format!("{state} for {}, {reason}: {}", age(unsettled), trouble.sentence),
+    };
+    Some(Row::new(verdict, &sentence, &trouble.hint))
+}
+
+/// Whether what is recorded is still true: a loop that hangs reports nothing, and its last good word would stand.
+///
+/// States other than these two fail by their age anyway.
+fn judge_record(status: &DatabaseStatus, now: Timestamp, bounds: &Bounds) -> Option<Row> {
+    let last = |moment: Option<Timestamp>| elapsed(moment.map_or(status.since, |moment| moment.max(status.since)), now);
+    let unobserved = last(status.observed);
+    let slot = &status.slot;
+    match status.condition.state() {
+        State::Disabled if unobserved > STALE => Some(Row::new(
+            Verdict::Warn,
+            &format!("slot {slot} can't be observed for {}, and its WAL may grow unseen", age(unobserved)),
+            "see the log for what keeps slotd from the server",
+        )),
+        State::Streaming if unobserved > STALE => Some(Row::new(
+            Verdict::Fail,
+            &format!("the record is stale: slot {slot} was not observed for {}", age(unobserved)),
+            "see the log for what keeps slotd from the server; if there is nothing, restart slotd and report it",
+        )),
+        State::Streaming if last(status.last_message) > bounds.silence => Some(Row::new(
+            Verdict::Fail,
+            &format!("the record is stale: the server has sent nothing for {}", age(last(status.last_message))),
+            "see the log; if there is nothing, restart slotd and report it",
+        )),
+        _ => None,
+    }
+}
+
+fn judge_wal(status: &DatabaseStatus, wal: &WalUse) -> Option<Row> {
+    let verdict = Verdict::of_wal(wal);
+    let why = match status.condition.state() {
+        State::Disabled => "enable the database or drop its slot",
+        _ => "end what keeps the slot back, or raise max_retained_wal",
+    };
+    (verdict != Verdict::Pass).then(|| Row::new(verdict, &wal_sentence(status, wal), why))
+}
+
+/// What a slot costs, in words.
+pub(super) fn wal_sentence(status: &DatabaseStatus, wal: &WalUse) -> String {
+    format!(
+        "slot {} retains {} of WAL, {} % of its budget of {}",
+        status.slot,
+        size(wal.retained_bytes),
+        wal.percent(),
+        size(wal.budget_bytes)
+    )
+}
+
+#[cfg(test)]
+mod tests;

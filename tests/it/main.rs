@@ -1,1 +1,10 @@
 //! Tests against real servers; one binary, a module for each theme.
+
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod layers;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod types;

@@ -1,0 +1,153 @@
+//! The command line.
+//!
+//! `run` is the agent. `check` reads the file and nothing else. The others speak to a running agent over its Unix
+//! socket, so they say what it knows and not what they would find out themselves. Exit status: 0 done or nothing to
+//! do; `status` 3 warn, 4 fail; 1 an error; 64 usage; 69 not reached; 78 the file is wrong.
+
+mod check;
+mod client;
+mod context;
+mod failure;
+mod out;
+mod reload;
+mod resume;
+mod run;
+mod seen;
+mod show;
+mod table;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::ident::{DatabaseName, NameError};
+use crate::logging::LogFormat;
+use failure::{Exit, Failure};
+use out::Out;
+
+const EXAMPLES: &str = "\
+Examples:
+  slotd check -c slotd.toml      see whether the file is right, without connecting
+  slotd run -c slotd.toml        run the agent in the foreground
+  slotd status                   what each database is doing; exit status 0, 3 or 4
+  slotd status shop --json       all that is known of one
+  slotd reload                   apply a changed file
+  slotd resume shop --accept-gap say what a lost slot has cost, and how to go on
+
+Exit status: 0 done or nothing to do; status: 3 warn, 4 fail; 1 an error; 64 usage;
+69 no agent was reached; 78 the file is wrong.";
+
+/// Keeps Postgres publications and replication slots as a file declares them, and streams each slot to a sink.
+#[derive(Debug, Parser)]
+#[command(name = "slotd", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent until SIGTERM or SIGINT; SIGHUP reads the file again
+    #[command(after_help = "Example:\n  slotd run -c /etc/slotd/slotd.toml --log-format json")]
+    Run {
+        #[command(flatten)]
+        file: FileArg,
+        /// What log lines look like; SLOTD_LOG_FORMAT says it too
+        #[arg(long, value_enum)]
+        log_format: Option<LogFormat>,
+    },
+    /// Read the file and show every mistake in it, without connecting
+    #[command(after_help = "Example:\n  slotd check -c slotd.toml && slotd reload")]
+    Check {
+        #[command(flatten)]
+        file: FileArg,
+    },
+    /// Show what each database is doing; exit status 0 pass, 3 warn, 4 fail
+    #[command(after_help = "Examples:\n  slotd status\n  slotd status shop --json | jq .lag")]
+    Status {
+        /// One database
+        #[arg(value_parser = database_name)]
+        name: Option<DatabaseName>,
+        /// The health answer as it is, see docs/HEALTH.md
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// Let the running agent read its file again and apply the difference
+    Reload {
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// Go on after a slot was lost, at the price of a gap that a record in the sink names
+    #[command(after_help = "Example:\n  slotd resume shop --accept-gap --yes")]
+    Resume {
+        /// The database
+        #[arg(value_parser = database_name)]
+        name: DatabaseName,
+        /// Changes that are lost are lost
+        #[arg(long, required = true)]
+        accept_gap: bool,
+        /// Do it; without it, what will be lost is said and nothing is done
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+}
+
+#[derive(Debug, Args)]
+struct FileArg {
+    /// The file; else $SLOTD_CONFIG, $XDG_CONFIG_HOME/slotd/slotd.toml, /etc/slotd/slotd.toml
+    #[arg(short, long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct SocketArg {
+    /// The agent's socket; else slotd.sock in $RUNTIME_DIRECTORY, /run/slotd (root), $XDG_RUNTIME_DIR/slotd
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+fn database_name(text: &str) -> Result<DatabaseName, NameError> {
+    DatabaseName::new(text)
+}
+
+/// Carries out the command that `args` give, the program's name first.
+pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let out = Out::new();
+    let exit = match Cli::try_parse_from(args) {
+        Ok(cli) => carry_out(cli.command, &out).await.unwrap_or_else(|failure| {
+            out.complain(&failure);
+            failure.exit
+        }),
+        Err(usage) => {
+            // Help and version come this way too. A reader that has closed its end has what it wanted.
+            let _ = usage.print();
+            if usage.use_stderr() { Exit::Usage } else { Exit::Done }
+        }
+    };
+    exit.into()
+}
+
+async fn carry_out(command: Command, out: &Out) -> Result<Exit, Failure> {
+    match command {
+        Command::Run { file, log_format } => Box::pin(run::run(file.config, log_format, out)).await,
+        Command::Check { file } => check::check(file.config, out),
+        Command::Status { name, json, socket } => {
+            let socket = context::socket(socket.socket)?;
+            show::show(&socket, name.as_ref(), json, out).await
+        }
+        Command::Reload { socket } => reload::reload(&context::socket(socket.socket)?, out).await,
+        // `accept_gap` is true: clap demands it.
+        Command::Resume { name, accept_gap: _, yes, socket } => {
+            resume::resume(&context::socket(socket.socket)?, &name, yes, out).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! `[[postgres_databases]]`: one database, its slot and its publication.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use super::connection::connection;
+use super::read::At;
+use super::sinks::{DEFAULT_SINK, SinkEntry};
+use super::table::Table;
+use super::units::size;
+use super::wrong::{Wrong, nearest};
+use super::{Budget, Database, Host, Publish, Scope, Status, keys, names};
+use crate::ident::{DatabaseName, NameError, PublicationName, SinkName, SlotName};
+
+/// Begins the name of a slot that the file does not name.
+const SLOT_PREFIX: &str = "slotd_";
+
+/// A database, and where the file speaks of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: At<DatabaseName>,
+    /// Its host and port, if they can be read.
+    pub(super) server: Option<(Host, u16)>,
+    pub(super) slot: Option<SlotName>,
+    /// Where the slot is named; `None` if its name is made from the database's.
+    pub(super) slot_span: Option<Range<usize>>,
+    pub(super) sinks: Vec<SinkName>,
+    /// `None` if a part of it is wrong.
+    pub(super) database: Option<Database>,
+}
+
+/// The databases of the file, as far as they can be read.
+pub(super) fn databases(top: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>) -> Vec<Entry> {
+    let key = "postgres_databases";
+    let tables = top.tables(key, key, &[keys::CONNECTION, keys::SLOT, keys::NESTED]).unwrap_or_default();
+    tables.iter().filter_map(|table| database(table, dir, sinks)).collect()
+}
+
+fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>) -> Option<Entry> {
+    let name = table.parsed("name", |text| Ok(DatabaseName::new(text)?));
+    if table.key("name").is_none() {
+        let wrong = Wrong::new("`name` is missing from [[postgres_databases]]");
+        table.reader().absent(table.span(), wrong.hint("write `name = \"shop\"`; it stands in logs, health and paths"));
+    }
+    let connection = connection(table, dir);
+    let nested = nested(table);
+    let at = nested.as_ref().unwrap_or(table);
+
+    let slot_name = at.parsed("slot_name", |text| Ok(SlotName::new(text)?));
+    let publication_name = at.parsed("publication_name", |text| Ok(PublicationName::new(text)?));
+    let status = at.choice("status", &[("active", Status::Active), ("disabled", Status::Disabled)]);
+    let scope = scope(at);
+    let publish = at.parsed("publish", publish);
+    let publish_via_partition_root = at.flag("publish_via_partition_root");
+    let sinks = sink_names(at, sinks);
+    let max_retained_wal = at.quantity("max_retained_wal", "10GB", |text| match size(text)? {
+        0 => Err(Wrong::new("no slot can keep to a budget of nothing")),
+        bytes => Ok(Budget::Bytes(bytes)),
+    });
+    let allow_no_identity = at.list("allow_no_identity", false, names::table);
+
+    let name = name?;
+    let slot_span = at.key("slot_name");
+    let slot = match slot_name {
+        Some(given) => Some(given.value),
+        None if slot_span.is_some() => None,
+        None => default_slot(&name.value)
+            .map_err(|error| {
+                let wrong = Wrong::new(format!("`slot_name` is missing, and none can be made of this name: {error}"));
+                table.reader().error(&name.span, wrong.hint("write `slot_name`, or a shorter `name`"));
+            })
+            .ok(),
+    };
+    let publication = match publication_name {
+        Some(given) => Some(given.value),
+        None => slot.as_ref().and_then(|slot| PublicationName::new(slot.as_str()).ok()),
+    };
+    let server = connection.as_ref().map(|connection| (connection.host.clone(), connection.port));
+    let sinks = sinks.unwrap_or_default();
+    let whole = connection.zip(slot.clone()).zip(publication);
+    let database = whole.map(|((connection, slot), publication)| Database {
+        name: name.value.clone(),
+        connection,
+        slot,
+        publication,
+        status: status.map_or(Status::Active, |at| at.value),
+        scope,
+        publish: publish.map(|at| at.value),
+        publish_via_partition_root: publish_via_partition_root.map(|at| at.value),
+        sinks: sinks.clone(),
+        max_retained_wal: max_retained_wal.map_or(Budget::Server, |at| at.value),
+        allow_no_identity: allow_no_identity.map(values).unwrap_or_default(),
+    });
+    Some(Entry { name, server, slot, slot_span, sinks, database })
+}
+
+/// The slot's own table, if the slot's keys stand there.
+fn nested<'a>(table: &Table<'a>) -> Option<Table<'a>> {
+    let key = "replication_slots";
+    let span = table.key(key)?;
+    let tables = table.tables(key, "postgres_databases.replication_slots", &[keys::SLOT])?;
+    for flat in keys::SLOT {
+        if let Some(flat_span) = table.key(flat) {
+            let wrong = Wrong::new(format!("`{flat}` stands beside `{key}`, and one of the two forms is meant"));
+            let hint =
+                format!("move it under [[postgres_databases.{key}]], or write the slot's keys without that table");
+            table.reader().error_with(&flat_span, wrong.hint(hint), &span, "the slot's own table");
+        }
+    }
+    let several = |span: &Range<usize>, count: usize| {
+        let wrong = Wrong::new(format!("a database has one replication slot, and this one has {count}"));
+        table.reader().error(span, wrong.hint("write one more [[postgres_databases]] for each further slot"));
+    };
+    match tables.get(1) {
+        Some(second) => several(second.span(), tables.len()),
+        None if tables.is_empty() => several(&span, 0),
+        None => {}
+    }
+    tables.into_iter().next()
+}
+
+/// The slot's name where the file gives none.
+fn default_slot(name: &DatabaseName) -> Result<SlotName, NameError> {
+    SlotName::new(format!("{SLOT_PREFIX}{}", name.as_str().to_ascii_lowercase().replace(['.', '-'], "_")))
+}
+
+fn scope(at: &Table<'_>) -> Option<Scope> {
+    let tables = at.list("tables", false, names::table);
+    let schemas = at.list("schemas", false, names::schema);
+    if let (Some(tables), Some(schemas)) = (at.key("tables"), at.key("schemas")) {
+        let wrong = Wrong::new("`schemas` stands beside `tables`, and one of the two is meant");
+        at.reader().error_with(
+            &schemas,
+            wrong.hint("list the tables, or the schemas"),
+            &tables,
+            "tables are listed here",
+        );
+    }
+    for (key, span) in [
+        ("tables", tables.as_ref().filter(|at| at.value.is_empty()).map(|at| &at.span)),
+        ("schemas", schemas.as_ref().filter(|at| at.value.is_empty()).map(|at| &at.span)),
+    ] {
+        if let Some(span) = span {
+            let wrong = Wrong::new(format!("`{key}` is empty, and nothing would be published"));
+            at.reader().error(span, wrong.hint(format!("leave `{key}` out to publish all tables")));
+        }
+    }
+    tables.map(values).map(Scope::Tables).or_else(|| schemas.map(values).map(Scope::Schemas))
+}
+
+fn values<T>(list: At<Vec<At<T>>>) -> Vec<T> {
+    list.value.into_iter().map(|at| at.value).collect()
+}
+
+/// Reads `insert, update`, as `CREATE PUBLICATION` takes it.
+fn publish(text: &str) -> Result<Publish, Wrong> {
+    let mut publish = Publish { insert: false, update: false, delete: false, truncate: false };
+    for word in text.split(',').map(str::trim) {
+        let flag = match word {
+            "insert" => &mut publish.insert,
+            "update" => &mut publish.update,
+            "delete" => &mut publish.delete,
+            "truncate" => &mut publish.truncate,
+            _ => {
+                return Err(Wrong::new("the operations are insert, update, delete, truncate")
+                    .hint("write \"insert, update, delete, truncate\", or leave some out"));
+            }
+        };
+        if *flag {
+            return Err(Wrong::new("an operation is named twice"));
+        }
+        *flag = true;
+    }
+    Ok(publish)
+}
+
+fn sink_names(at: &Table<'_>, sinks: &BTreeMap<SinkName, SinkEntry>) -> Option<Vec<SinkName>> {
+    if at.key("sink").is_none() {
+        return SinkName::new(DEFAULT_SINK).ok().map(|name| vec![name]);
+    }
+    let list = at.list("sink", true, |text| match sinks.keys().find(|name| name.as_str() == text) {
+        Some(name) => Ok(name.clone()),
+        None => {
+            let wrong = Wrong::new("there is no such sink");
+            Err(match nearest(text, sinks.keys().map(SinkName::as_str)) {
+                Some(near) => wrong.hint(format!("did you mean \"{near}\"?")),
+                None => wrong.hint("make it with [sinks.NAME]"),
+            })
+        }
+    })?;
+    if list.value.is_empty() {
+        let wrong = Wrong::new("`sink` is empty, and changes would go nowhere");
+        at.reader().error(&list.span, wrong.hint(format!("leave `sink` out for \"{DEFAULT_SINK}\"")));
+        return None;
+    }
+    Some(values(list))
+}

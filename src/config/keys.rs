@@ -1,0 +1,68 @@
+//! The keys of the file.
+
+pub(super) const TOP: &[&str] = &["agent", "http", "postgres_databases", "sinks"];
+
+pub(super) const AGENT: &[&str] =
+    &["connect_timeout", "grace", "log", "sink_stall_timeout", "state_dir", "stop_timeout", "wal_sender_timeout"];
+
+pub(super) const HTTP: &[&str] = &["listen", "public_status"];
+
+pub(super) const SINK: &[&str] = &["format", "keep", "min_free", "path", "rotate_size", "type"];
+
+/// The keys of a database that say how it is reached.
+pub(super) const CONNECTION: &[&str] = &[
+    "database",
+    "hostname",
+    "ipv6",
+    "name",
+    "password",
+    "password_file",
+    "port",
+    "ssl",
+    "ssl_mode",
+    "ssl_root_cert",
+    "url",
+    "username",
+];
+
+/// The keys of a database that say what its slot is like; they may stand in `replication_slots` instead.
+pub(super) const SLOT: &[&str] = &[
+    "allow_no_identity",
+    "max_retained_wal",
+    "publication_name",
+    "publish",
+    "publish_via_partition_root",
+    "schemas",
+    "sink",
+    "slot_name",
+    "status",
+    "tables",
+];
+
+/// The nested form of [`SLOT`].
+pub(super) const NESTED: &[&str] = &["replication_slots"];
+
+/// libpq's spellings, and ours.
+pub(super) const ALIASES: &[(&str, &str)] = &[
+    ("dbname", "database"),
+    ("host", "hostname"),
+    ("hostaddr", "hostname"),
+    ("passfile", "password_file"),
+    ("sslmode", "ssl_mode"),
+    ("sslrootcert", "ssl_root_cert"),
+    ("user", "username"),
+];
+
+/// The tables of the file and their keys.
+pub(super) const TABLES: &[(&str, &[&[&str]])] = &[
+    ("[agent]", &[AGENT]),
+    ("[http]", &[HTTP]),
+    ("[sinks.NAME]", &[SINK]),
+    ("[[postgres_databases]]", &[CONNECTION, SLOT, NESTED]),
+];
+
+/// Whether `key` is known and its value holds no secret.
+pub(super) fn is_open(key: &str) -> bool {
+    let secret = matches!(key, "password" | "url");
+    !secret && TABLES.iter().any(|(_, keys)| keys.iter().any(|keys| keys.contains(&key)))
+}

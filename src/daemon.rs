@@ -1,0 +1,163 @@
+//! The agent as a whole: what is built, in which order, and how it ends.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::http;
+use crate::ident::MAX_NAME_BYTES;
+use crate::net::resolve::Resolver;
+use crate::postgres::Connector;
+use crate::status::{Bounds, Command, Registry};
+use crate::storage::{self, Disk, SharedStorage};
+use crate::stream::positions::{Positions, PositionsError};
+use crate::supervisor::{Shared, Supervisor};
+
+/// The agent can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("another slotd works with the state directory {0}")]
+    Locked(PathBuf),
+    #[error(transparent)]
+    Listen(#[from] http::ServeError),
+    #[error(transparent)]
+    Positions(#[from] PositionsError),
+    #[error("the names of this host's resolver can't be read: {0}")]
+    Resolver(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("signals can't be received: {0}")]
+    Signals(#[source] std::io::Error),
+    #[error("the state directory {path} can't be used: {source}")]
+    State {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Runs the agent on `config`, which stands in `file`, until a signal ends it. `socket` is where commands are taken.
+///
+/// # Errors
+/// It can't begin.
+pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), StartError> {
+    let mut signals = Signals::new().map_err(StartError::Signals)?;
+    let storage: SharedStorage = Arc::new(Disk);
+    let state_dir = config.agent.state_dir.clone();
+    let unusable = |source| StartError::State { path: state_dir.clone(), source };
+    storage.create_dir_all(&state_dir).map_err(unusable)?;
+    let _lock = lock(&storage, &state_dir)?;
+    let id = agent_id(&storage, &state_dir).map_err(unusable)?;
+    let positions = Positions::open(Arc::clone(&storage), &state_dir)?;
+
+    let registry = Registry::new(file.clone(), Bounds::from(&config.agent));
+    let (commands, to_carry_out) = mpsc::channel(16);
+    let stop = CancellationToken::new();
+    let listeners = http::bind(&config.http, &socket).await?;
+    // Health is told until the last stream has ended.
+    let close = CancellationToken::new();
+    let serving = tokio::spawn(http::serve(listeners, registry.clone(), commands.clone(), close.clone()));
+
+    let resolver = Resolver::from_system().map_err(|error| StartError::Resolver(error.into()))?;
+    let connector =
+        Connector::new(resolver, config.agent.connect_timeout, config.agent.wal_sender_timeout, format!("slotd/{id}"));
+    info!(file = %file.display(), state_dir = %state_dir.display(), databases = config.databases.len(), "slotd {} begins", env!("CARGO_PKG_VERSION"));
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let shared = Shared::new(connector, storage, Arc::new(positions), registry);
+    let supervisor = Supervisor::start(file, config, shared);
+    let mut running = tokio::spawn(supervisor.run(to_carry_out, stop.clone()));
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut running => break,
+            wish = signals.next() => match wish {
+                Wish::End if stopping => {
+                    warn!("a second signal: ending at once");
+                    break;
+                }
+                Wish::End => {
+                    info!("stopping: the running batches are made durable and acknowledged");
+                    stopping = true;
+                    stop.cancel();
+                }
+                Wish::Reload => {
+                    let (reply, _) = oneshot::channel();
+                    // A full queue means that a reload is on its way already.
+                    drop(commands.try_send(Command::Reload { reply }));
+                }
+            },
+        }
+    }
+    close.cancel();
+    // It bounds the answers that are under way itself; a panic in it has been reported by then.
+    drop(serving.await);
+    info!("slotd has ended");
+    Ok(())
+}
+
+/// Holds the state directory for this process alone.
+fn lock(storage: &SharedStorage, state_dir: &Path) -> Result<storage::Lock, StartError> {
+    let path = state_dir.join("lock");
+    storage.lock(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => StartError::Locked(state_dir.to_owned()),
+        _ => StartError::State { path, source },
+    })
+}
+
+/// What this state directory's agent calls itself, the same at every start.
+fn agent_id(storage: &SharedStorage, state_dir: &Path) -> std::io::Result<String> {
+    let path = state_dir.join("agent-id");
+    match storage::read(&**storage, &path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+            let fits =
+                !text.is_empty() && text.len() < MAX_NAME_BYTES / 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
+            fits.then_some(text).ok_or_else(|| {
+                std::io::Error::other(format!("{} holds no agent id; remove the file to get a new one", path.display()))
+            })
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let id = format!("{:016x}", fastrand::u64(..));
+            storage::replace(&**storage, &path, format!("{id}\n").as_bytes())?;
+            Ok(id)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The signals that an agent listens to.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.interrupt.recv() => Wish::End,
+            _ = self.terminate.recv() => Wish::End,
+            _ = self.hangup.recv() => Wish::Reload,
+        }
+    }
+}
+
+/// What a signal asks for.
+enum Wish {
+    End,
+    Reload,
+}

@@ -1,0 +1,90 @@
+//! Commands, on the Unix socket alone: whoever may open the socket may give them.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::answer::summary;
+use super::routes::unknown_database;
+use crate::status::{Command, Refusal, Registry, Reply};
+
+/// How long a command may take before the caller is told that it goes on without him.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone)]
+pub(super) struct Control {
+    pub(super) registry: Registry,
+    pub(super) commands: mpsc::Sender<Command>,
+}
+
+/// The body of a resume.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResumeBody {
+    accept_gap: bool,
+}
+
+pub(super) async fn reload(State(control): State<Control>) -> Response {
+    control.send(|reply| Command::Reload { reply }).await
+}
+
+pub(super) async fn resume(
+    State(control): State<Control>,
+    name: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let status = name.ok().and_then(|Path(name)| control.registry.get(&name));
+    let Some(status) = status else { return unknown_database() };
+    let body = body.ok().and_then(|body| serde_json::from_slice::<ResumeBody>(&body).ok());
+    if !body.is_some_and(|body| body.accept_gap) {
+        return summary(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "resume leaves a gap in the sink; the body that accepts it is {\"accept_gap\": true}",
+        );
+    }
+    control.send(|reply| Command::Resume { database: status.name.clone(), reply }).await
+}
+
+impl Control {
+    async fn send(&self, command: impl FnOnce(oneshot::Sender<Reply>) -> Command) -> Response {
+        let (reply, answer) = oneshot::channel();
+        match self.commands.try_send(command(reply)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                return summary(StatusCode::SERVICE_UNAVAILABLE, "too many commands are waiting; try again");
+            }
+            Err(TrySendError::Closed(_)) => return stopping(),
+        }
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(Ok(done))) => summary(StatusCode::OK, done),
+            Ok(Ok(Err(refusal))) => refused(&refusal),
+            Ok(Err(_)) => stopping(),
+            Err(_) => summary(
+                StatusCode::GATEWAY_TIMEOUT,
+                "the command was given and goes on, but has not ended in a minute; see slotd status",
+            ),
+        }
+    }
+}
+
+fn stopping() -> Response {
+    summary(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping")
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let code = match refusal {
+        Refusal::Conflict(_) => StatusCode::CONFLICT,
+        Refusal::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Refusal::File(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Unknown(_) => StatusCode::NOT_FOUND,
+    };
+    summary(code, refusal.to_string())
+}

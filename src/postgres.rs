@@ -1,0 +1,14 @@
+//! Sessions with a server: SQL by `tokio-postgres`, replication by our own; what the catalog holds; what errors mean.
+
+pub mod catalog;
+mod connector;
+mod history;
+mod replication;
+mod sql;
+pub mod trouble;
+pub mod types;
+
+pub use connector::{ConnectError, Connector};
+pub use history::{History, HistoryError};
+pub use replication::{CopyReader, CopyWriter, ReplicationError, ReplicationSession, SystemIdentity};
+pub use sql::{SqlError, SqlSession};

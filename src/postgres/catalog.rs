@@ -1,0 +1,221 @@
+//! What a server's catalog holds, as far as slotd asks.
+//!
+//! Views whose columns grow with every version are read as JSON, so that a column that is not there yet is just
+//! absent. All names in the SQL are qualified or built in: the search path is empty.
+//!
+//! Source: <https://www.postgresql.org/docs/current/view-pg-replication-slots.html>,
+//! <https://www.postgresql.org/docs/current/catalog-pg-publication.html>.
+
+use serde::Deserialize;
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+use super::SqlError;
+use crate::config::Scope;
+use crate::ident::{PublicationName, SlotName, TableName};
+use crate::lsn::Lsn;
+
+/// What the server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// `server_version_num`: 170002.
+    pub version: u32,
+    pub in_recovery: bool,
+    /// `effective_wal_level` where the server has it, else `wal_level`.
+    pub wal_level: String,
+    /// `max_slot_wal_keep_size` in bytes; `None` without a limit.
+    pub max_slot_wal_keep_size: Option<u64>,
+    /// The end of WAL; on a standby, of what it has received.
+    pub wal_end: Lsn,
+}
+
+/// Holds for 15 to 18.
+const SERVER: &str = "\
+    select current_setting('server_version_num')::int, pg_is_in_recovery(),
+           coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
+           (select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'),
+           (case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                 else pg_current_wal_lsn() end)::text";
+
+/// What the server is.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
+    let row = client.query_one(SERVER, &[]).await?;
+    let megabytes: i64 = row.try_get(3)?;
+    Ok(ServerFacts {
+        version: row.try_get::<_, i32>(0)?.unsigned_abs(),
+        in_recovery: row.try_get(1)?,
+        wal_level: row.try_get(2)?,
+        max_slot_wal_keep_size: u64::try_from(megabytes).ok().map(|mb| mb << 20),
+        wal_end: row.try_get::<_, Option<&str>>(4)?.and_then(|lsn| lsn.parse().ok()).unwrap_or_default(),
+    })
+}
+
+/// A row of `pg_replication_slots`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SlotFacts {
+    pub slot_name: SlotName,
+    pub plugin: Option<String>,
+    pub slot_type: String,
+    /// The database that a logical slot decodes.
+    pub database: Option<String>,
+    pub temporary: bool,
+    pub active_pid: Option<i32>,
+    pub restart_lsn: Option<Lsn>,
+    /// `None` while the slot is still being made.
+    pub confirmed_flush_lsn: Option<Lsn>,
+    pub wal_status: Option<String>,
+    pub safe_wal_size: Option<i64>,
+    #[serde(default)]
+    pub two_phase: bool,
+    /// 17 and later.
+    #[serde(default)]
+    pub invalidation_reason: Option<String>,
+    /// 16 and later; on 16 true for every invalidation.
+    #[serde(default)]
+    pub conflicting: Option<bool>,
+    /// Who holds it, where we may see that.
+    #[serde(default)]
+    pub holder: Option<SlotHolder>,
+}
+
+/// The session that holds a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SlotHolder {
+    pub pid: i32,
+    pub application_name: Option<String>,
+    pub client_addr: Option<String>,
+}
+
+impl SlotFacts {
+    /// Why the server has invalidated the slot, in its own words; `None` while it has not.
+    #[must_use]
+    pub fn invalidation(&self) -> Option<&str> {
+        let lost = self.wal_status.as_deref() == Some("lost") || self.conflicting == Some(true);
+        self.invalidation_reason.as_deref().or_else(|| lost.then_some("wal_removed"))
+    }
+}
+
+/// Holds for 15 to 18.
+const SLOTS: &str = "\
+    select (to_jsonb(s) || jsonb_build_object('holder', case when s.active_pid is not null then
+              (select jsonb_build_object('pid', a.pid, 'application_name', a.application_name,
+                                         'client_addr', host(a.client_addr))
+                 from pg_stat_activity a where a.pid = s.active_pid) end))::text
+      from pg_replication_slots s
+     where s.slot_name = any ($1)";
+
+/// Those of `names` that exist.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn slots(client: &Client, names: &[&SlotName]) -> Result<Vec<SlotFacts>, SqlError> {
+    let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+    let rows = client.query(SLOTS, &[&names]).await?;
+    Ok(rows.iter().filter_map(|row| serde_json::from_str(row.get(0)).ok()).collect())
+}
+
+/// A publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicationFacts {
+    pub scope: Scope,
+    pub insert: bool,
+    pub update: bool,
+    pub delete: bool,
+    pub truncate: bool,
+    pub via_partition_root: bool,
+}
+
+/// Holds for 15 to 18.
+const PUBLICATION: &str = "\
+    select p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
+           array(select n.nspname::text from pg_publication_namespace m join pg_namespace n on n.oid = m.pnnspid
+                  where m.pnpubid = p.oid order by 1),
+           array(select n.nspname::text from pg_publication_rel r join pg_class c on c.oid = r.prrelid
+                   join pg_namespace n on n.oid = c.relnamespace where r.prpubid = p.oid order by c.oid),
+           array(select c.relname::text from pg_publication_rel r join pg_class c on c.oid = r.prrelid
+                  where r.prpubid = p.oid order by c.oid)
+      from pg_publication p
+     where p.pubname = $1";
+
+/// The publication `name`, if it exists.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn publication(client: &Client, name: &PublicationName) -> Result<Option<PublicationFacts>, SqlError> {
+    let Some(row) = client.query_opt(PUBLICATION, &[&name.as_str()]).await? else { return Ok(None) };
+    let schemas: Vec<String> = row.try_get(6)?;
+    let tables = row.try_get::<_, Vec<String>>(7)?.into_iter().zip(row.try_get::<_, Vec<String>>(8)?);
+    let scope = if row.try_get(0)? {
+        Scope::AllTables
+    } else if schemas.is_empty() {
+        Scope::Tables(tables.map(|(schema, table)| TableName { schema, table }).collect())
+    } else {
+        Scope::Schemas(schemas)
+    };
+    Ok(Some(PublicationFacts {
+        scope,
+        insert: row.try_get(1)?,
+        update: row.try_get(2)?,
+        delete: row.try_get(3)?,
+        truncate: row.try_get(4)?,
+        via_partition_root: row.try_get(5)?,
+    }))
+}
+
+/// Which of `tables` do not exist.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn missing_tables(client: &Client, tables: &[TableName]) -> Result<Vec<TableName>, SqlError> {
+    let mut missing = Vec::new();
+    for table in tables {
+        if client.query_one("select to_regclass($1) is null", &[&table.to_string()]).await?.try_get(0)? {
+            missing.push(table.clone());
+        }
+    }
+    Ok(missing)
+}
+
+/// Tables whose UPDATE and DELETE fail once they are published. The root of the question is `$roots`; partitions and
+/// children are published with their parents. Holds for 15 to 18.
+const WITHOUT_IDENTITY: &str = "\
+    with recursive published(oid) as (
+        $roots
+        union
+        select i.inhrelid from pg_inherits i join published on published.oid = i.inhparent)
+    select n.nspname::text, c.relname::text
+      from published join pg_class c on c.oid = published.oid join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind = 'r' and c.relpersistence = 'p' and c.oid >= 16384 and c.relreplident <> 'f'
+       and not exists (select from pg_index x
+                        where x.indrelid = c.oid and x.indisvalid
+                          and case c.relreplident when 'd' then x.indisprimary and x.indimmediate
+                                                  when 'i' then x.indisreplident else false end)
+     order by 1, 2";
+
+/// Which tables of `scope` have no replica identity that UPDATE and DELETE could use.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn without_identity(client: &Client, scope: &Scope) -> Result<Vec<TableName>, SqlError> {
+    let ask = async |roots: &str, values: &[&(dyn ToSql + Sync)]| {
+        let rows = client.query(&WITHOUT_IDENTITY.replace("$roots", roots), values).await?;
+        rows.iter()
+            .map(|row| Ok(TableName { schema: row.try_get(0)?, table: row.try_get(1)? }))
+            .collect::<Result<_, SqlError>>()
+    };
+    match scope {
+        Scope::AllTables => ask("select oid from pg_class where relkind in ('r', 'p')", &[]).await,
+        Scope::Schemas(schemas) => {
+            let roots = "select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                          where n.nspname = any ($1) and c.relkind in ('r', 'p')";
+            ask(roots, &[schemas]).await
+        }
+        Scope::Tables(tables) => {
+            let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
+            ask("select to_regclass(name)::oid from unnest($1::text[]) name", &[&names]).await
+        }
+    }
+}

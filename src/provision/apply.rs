@@ -1,0 +1,84 @@
+//! Taking one step of a plan.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::info;
+
+use super::Action;
+use crate::config::Database;
+use crate::postgres::trouble::{self, Diagnosis, Step};
+use crate::postgres::{ReplicationError, ReplicationSession, SqlError, SqlSession};
+use crate::status::{Condition, Reason, Reporter, State, Trouble};
+
+/// After this long the operator is told whom the making of a slot waits for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Transactions that a new slot waits for: those that write. Holds for 15 to 18.
+const WRITERS: &str = "\
+    select coalesce(string_agg(format('%s (%s, since %s)', pid, coalesce(nullif(application_name, ''), 'no name'),
+                                      xact_start::timestamptz(0)), ', ' order by xact_start), 'none that we may see')
+      from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid()";
+
+/// Takes `action`. Losing a race to another agent is success: the next look tells what there is.
+pub(super) async fn apply(
+    action: &Action,
+    database: &Database,
+    sql: &SqlSession,
+    replication: &mut ReplicationSession,
+    reporter: &Reporter,
+) -> Result<(), Diagnosis> {
+    let to = &database.connection;
+    let (name, slot, publication) = (&database.name, &database.slot, &database.publication);
+    match action {
+        Action::CreatePublication { sql: statement } => {
+            match sql.batch_execute(statement).await.map_err(SqlError::from) {
+                Ok(()) => info!(database = %name, slot = %slot, "made the publication {publication}: {statement}"),
+                // 23505: both looked before either had made it.
+                Err(SqlError::Server(error)) if matches!(error.sqlstate.as_str(), "42710" | "23505") => {}
+                Err(error) => return Err(trouble::of_sql(Step::CreatePublication, &error, to)),
+            }
+        }
+        Action::CreateSlot => {
+            let create = replication.create_slot(slot);
+            tokio::pin!(create);
+            let outcome = tokio::select! {
+                outcome = &mut create => outcome,
+                () = sleep(PATIENCE) => {
+                    tell_waiting(database, sql, reporter).await;
+                    create.await
+                }
+            };
+            match outcome {
+                Ok(()) => info!(database = %name, slot = %slot, "made the slot {slot}"),
+                Err(ReplicationError::Server(error)) if error.sqlstate == "42710" => {}
+                Err(error) => return Err(trouble::of_replication(Step::CreateSlot, &error, to)),
+            }
+        }
+        Action::DropSlot => {
+            let dropped = replication.drop_slot(slot).await;
+            dropped.map_err(|error| trouble::of_replication(Step::CreateSlot, &error, to))?;
+            info!(database = %name, slot = %slot, "dropped the invalidated slot {slot}");
+        }
+        Action::AdvanceSlot => {
+            let advance = "select pg_replication_slot_advance($1, pg_current_wal_lsn())";
+            let advanced = sql.execute(advance, &[&slot.as_str()]).await.map_err(SqlError::from);
+            advanced.map_err(|error| trouble::of_sql(Step::Start, &error, to))?;
+            info!(database = %name, slot = %slot, "advanced the slot {slot} past the gap");
+        }
+    }
+    Ok(())
+}
+
+async fn tell_waiting(database: &Database, sql: &SqlSession, reporter: &Reporter) {
+    let writers = match sql.query_one(WRITERS, &[]).await {
+        Ok(row) => row.try_get(0).unwrap_or_default(),
+        Err(_) => "not known".to_owned(),
+    };
+    let trouble = Trouble::new(
+        Reason::Starting,
+        format!("the slot {} can be made once the transactions that are open now have ended", database.slot),
+        format!("end them, or wait; pids: {writers}"),
+    );
+    reporter.condition(Condition::Other(State::Provisioning, trouble));
+}

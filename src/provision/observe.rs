@@ -1,0 +1,47 @@
+//! What the server has, as far as one database's declaration is concerned.
+
+use tokio_postgres::Client;
+
+use crate::config::{Database, Scope};
+use crate::ident::TableName;
+use crate::postgres::SqlError;
+use crate::postgres::catalog::{self, PublicationFacts, ServerFacts, SlotFacts};
+
+/// What the server has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    pub server: ServerFacts,
+    pub publication: Option<PublicationFacts>,
+    pub slot: Option<SlotFacts>,
+    /// Tables that are published, or would be, and whose UPDATE and DELETE fail then.
+    pub without_identity: Vec<TableName>,
+    /// Tables that the file names and the server does not have.
+    pub missing_tables: Vec<TableName>,
+}
+
+/// Reads it all, in one session.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn observe(client: &Client, database: &Database) -> Result<Observed, SqlError> {
+    let server = catalog::server(client).await?;
+    let publication = catalog::publication(client, &database.publication).await?;
+    let slot = catalog::slots(client, &[&database.slot]).await?.pop();
+    let missing_tables = match &database.scope {
+        Some(Scope::Tables(tables)) => catalog::missing_tables(client, tables).await?,
+        _ => Vec::new(),
+    };
+    let needs_identity = match (&publication, &database.publish) {
+        (Some(publication), _) => publication.update || publication.delete,
+        (None, Some(publish)) => publish.update || publish.delete,
+        (None, None) => true,
+    };
+    let scope = match &publication {
+        Some(publication) => &publication.scope,
+        None => database.scope.as_ref().unwrap_or(&Scope::AllTables),
+    };
+    let mut without_identity =
+        if needs_identity { catalog::without_identity(client, scope).await? } else { Vec::new() };
+    without_identity.retain(|table| !database.allow_no_identity.contains(table));
+    Ok(Observed { server, publication, slot, without_identity, missing_tables })
+}

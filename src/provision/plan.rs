@@ -1,0 +1,326 @@
+//! What to do about the difference: a pure function.
+
+use std::fmt::Write as _;
+
+use super::Observed;
+use crate::config::{Database, Publish, Scope};
+use crate::ident::{TableName, quote_ident};
+use crate::postgres::catalog::{PublicationFacts, SlotFacts};
+use crate::postgres::trouble::{Class, Diagnosis};
+use crate::status::{Finding, Holder, Reason, Trouble};
+use crate::stream::Holes;
+
+/// A step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Past what the publication can't be read for.
+    AdvanceSlot,
+    CreatePublication {
+        sql: String,
+    },
+    /// By the walsender's command.
+    CreateSlot,
+    /// It is invalidated, and the operator has accepted the gap.
+    DropSlot,
+}
+
+/// What follows from what is wished and what there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In this order.
+    pub steps: Vec<Action>,
+    /// Why nothing may be done at all.
+    pub refusal: Option<Refusal>,
+    /// What is to be mended besides.
+    pub findings: Vec<Finding>,
+}
+
+/// Why nothing may be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The slot leads on no more.
+    Lost {
+        reason: Reason,
+        sentence: String,
+    },
+    Trouble(Diagnosis),
+}
+
+/// Compares. `known` says that the slot has been streamed before, `holes` what the operator said of gaps, `own` how our
+/// own sessions call themselves.
+#[must_use]
+pub fn plan(database: &Database, observed: &Observed, known: bool, holes: Holes, own: &str) -> Plan {
+    let mut plan = Plan { findings: findings(database, observed), ..Plan::default() };
+    plan.refusal = refuse_server(observed)
+        .or_else(|| refuse_publication(database, observed).map(Refusal::Trouble))
+        .or_else(|| refuse_slot(database, observed, known, holes, own));
+    if plan.refusal.is_some() {
+        return plan;
+    }
+    let invalidated = observed.slot.as_ref().is_some_and(|slot| slot.invalidation().is_some());
+    if observed.publication.is_none() {
+        plan.steps.push(Action::CreatePublication { sql: create_publication(database) });
+    }
+    if invalidated {
+        plan.steps.push(Action::DropSlot);
+    }
+    if invalidated || observed.slot.is_none() {
+        plan.steps.push(Action::CreateSlot);
+    } else if observed.publication.is_none() {
+        plan.steps.push(Action::AdvanceSlot);
+    }
+    plan
+}
+
+fn operator(reason: Reason, sentence: impl Into<String>, hint: impl Into<String>) -> Diagnosis {
+    Diagnosis { class: Class::Operator, trouble: Trouble::new(reason, sentence, hint) }
+}
+
+fn refuse_server(observed: &Observed) -> Option<Refusal> {
+    let server = &observed.server;
+    let diagnosis = if server.version < 150_000 {
+        operator(
+            Reason::Server,
+            format!("the server is PostgreSQL {}, and slotd needs 15 or later", server.version / 10_000),
+            "upgrade the server",
+        )
+    } else if server.in_recovery {
+        operator(
+            Reason::Server,
+            "the server is a standby, where no publication can be made",
+            "give the primary's `hostname`",
+        )
+    } else if server.wal_level != "logical" && observed.slot.is_none() {
+        operator(
+            Reason::Server,
+            format!("wal_level is {}, and logical decoding needs logical", server.wal_level),
+            "run: ALTER SYSTEM SET wal_level = 'logical'; and restart the server",
+        )
+    } else {
+        return None;
+    };
+    Some(Refusal::Trouble(diagnosis))
+}
+
+fn refuse_publication(database: &Database, observed: &Observed) -> Option<Diagnosis> {
+    if observed.publication.is_some() {
+        return None;
+    }
+    if !observed.missing_tables.is_empty() {
+        let tables = list(&observed.missing_tables);
+        return Some(operator(
+            Reason::Publication,
+            format!("the publication {} can't be made: no such table: {tables}", database.publication),
+            "correct `tables`, or create the tables",
+        ));
+    }
+    if observed.without_identity.is_empty() {
+        return None;
+    }
+    Some(operator(
+        Reason::NoReplicaIdentity,
+        format!(
+            "UPDATE and DELETE would fail in the application once these tables are published, since they have no \
+             replica identity: {}",
+            list(&observed.without_identity)
+        ),
+        format!("{}, or list them in `allow_no_identity`", identity_sql(&observed.without_identity)),
+    ))
+}
+
+fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Holes, own: &str) -> Option<Refusal> {
+    let name = &database.slot;
+    let lost = |reason, sentence| (holes == Holes::Refuse).then_some(Refusal::Lost { reason, sentence });
+    let Some(slot) = &observed.slot else {
+        return known.then(|| lost(Reason::SlotMissing, format!("the slot {name} is gone"))).flatten();
+    };
+    if let Some(why) = unusable(database, slot) {
+        let hint = format!("give another `slot_name`, or drop the slot: SELECT pg_drop_replication_slot('{name}');");
+        return Some(Refusal::Trouble(operator(Reason::SlotUnusable, format!("the slot {name} {why}"), hint)));
+    }
+    if let Some(why) = slot.invalidation() {
+        return lost(Reason::SlotInvalidated, format!("the server has invalidated the slot {name}: {why}"));
+    }
+    if let Some(pid) = slot.active_pid {
+        return Some(Refusal::Trouble(held(slot, pid, own)));
+    }
+    if slot.confirmed_flush_lsn.is_none() {
+        let sentence = format!("the slot {name} is still being made by another session");
+        let trouble = Trouble::new(Reason::SlotHeld, sentence, "wait for it");
+        return Some(Refusal::Trouble(Diagnosis { class: Class::Retry, trouble }));
+    }
+    if observed.publication.is_none() {
+        let publication = &database.publication;
+        let sentence = format!("the slot {name} exists and its publication {publication} does not");
+        return lost(Reason::PublicationGap, sentence);
+    }
+    None
+}
+
+fn unusable(database: &Database, slot: &SlotFacts) -> Option<String> {
+    if slot.slot_type != "logical" {
+        return Some(format!("is a {} slot", slot.slot_type));
+    }
+    if slot.plugin.as_deref() != Some("pgoutput") {
+        return Some(format!("uses the plugin {}, not pgoutput", slot.plugin.as_deref().unwrap_or("none")));
+    }
+    let its = slot.database.as_deref().unwrap_or_default();
+    if its != database.connection.database {
+        return Some(format!("belongs to the database {its}"));
+    }
+    if slot.temporary {
+        return Some("is a temporary slot of another session".to_owned());
+    }
+    slot.two_phase.then(|| "has two_phase on, by which a crash can lose prepared transactions".to_owned())
+}
+
+fn held(slot: &SlotFacts, pid: i32, own: &str) -> Diagnosis {
+    let known = slot.holder.as_ref();
+    let application_name = known.and_then(|holder| holder.application_name.clone()).unwrap_or_default();
+    let client_addr = known.and_then(|holder| holder.client_addr.clone());
+    let who = if application_name.is_empty() { "no name" } else { &application_name };
+    let from = client_addr.as_deref().unwrap_or("a socket, or an address that may not be seen");
+    let ours = who == own;
+    let trouble = Trouble::new(
+        Reason::SlotHeld,
+        format!("the slot {} is held by pid {pid} ({who}) from {from}", slot.slot_name),
+        if ours {
+            "nothing to do: it is our own last session, which the server ends within `wal_sender_timeout`".to_owned()
+        } else {
+            format!("end that session, or wait for it: SELECT pg_terminate_backend({pid});")
+        },
+    );
+    let class = if ours { Class::Retry } else { Class::Held };
+    Diagnosis { class, trouble: trouble.held_by(Holder { pid, application_name, client_addr }) }
+}
+
+fn findings(database: &Database, observed: &Observed) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Some(publication) = &observed.publication else { return findings };
+    let drift = drift(database, publication);
+    if !drift.is_empty() {
+        findings.push(Finding {
+            code: "publication_drift",
+            sentence: format!("the publication {} is not as declared: {drift}", database.publication),
+            hint: "alter the publication, or the file; slotd changes nothing that exists".to_owned(),
+        });
+    }
+    if !observed.without_identity.is_empty() {
+        findings.push(Finding {
+            code: "no_replica_identity",
+            sentence: format!(
+                "UPDATE and DELETE fail in the application on these published tables, which have no replica identity: {}",
+                list(&observed.without_identity)
+            ),
+            hint: format!("{}, or list them in `allow_no_identity`", identity_sql(&observed.without_identity)),
+        });
+    }
+    if observed.server.version >= 190_000 {
+        findings.push(Finding {
+            code: "server_version",
+            sentence: format!("PostgreSQL {} is newer than slotd knows", observed.server.version / 10_000),
+            hint: "look for a newer slotd".to_owned(),
+        });
+    }
+    findings
+}
+
+/// What of the publication is not as the file says; where the file is silent, anything is.
+fn drift(database: &Database, publication: &PublicationFacts) -> String {
+    let mut drift = Vec::new();
+    if let Some(scope) = &database.scope
+        && !same(scope, &publication.scope)
+    {
+        drift.push(format!("it publishes {}, declared is {}", describe(&publication.scope), describe(scope)));
+    }
+    let has = Publish {
+        insert: publication.insert,
+        update: publication.update,
+        delete: publication.delete,
+        truncate: publication.truncate,
+    };
+    if let Some(publish) = &database.publish
+        && *publish != has
+    {
+        drift.push(format!("publish is '{}', declared is '{}'", operations(&has), operations(publish)));
+    }
+    if let Some(via_root) = database.publish_via_partition_root
+        && via_root != publication.via_partition_root
+    {
+        drift.push(format!("publish_via_partition_root is {}, declared is {via_root}", publication.via_partition_root));
+    }
+    drift.join("; ")
+}
+
+fn same(declared: &Scope, found: &Scope) -> bool {
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        names
+    };
+    match (declared, found) {
+        (Scope::AllTables, Scope::AllTables) => true,
+        (Scope::Schemas(a), Scope::Schemas(b)) => sorted(a) == sorted(b),
+        (Scope::Tables(a), Scope::Tables(b)) => {
+            let sorted = |tables: &[TableName]| {
+                let mut tables = tables.to_vec();
+                tables.sort();
+                tables
+            };
+            sorted(a) == sorted(b)
+        }
+        _ => false,
+    }
+}
+
+fn describe(scope: &Scope) -> String {
+    match scope {
+        Scope::AllTables => "all tables".to_owned(),
+        Scope::Schemas(schemas) => format!("the schemas {}", schemas.join(", ")),
+        Scope::Tables(tables) => format!("the tables {}", list(tables)),
+    }
+}
+
+fn list(tables: &[TableName]) -> String {
+    tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn identity_sql(tables: &[TableName]) -> String {
+    let mut sql = "give each a primary key, or run:".to_owned();
+    for table in tables {
+        // Writing into a String can't fail.
+        let _ = write!(sql, " ALTER TABLE {table} REPLICA IDENTITY FULL;");
+    }
+    sql
+}
+
+fn operations(publish: &Publish) -> String {
+    let all = [
+        (publish.insert, "insert"),
+        (publish.update, "update"),
+        (publish.delete, "delete"),
+        (publish.truncate, "truncate"),
+    ];
+    all.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+}
+
+fn create_publication(database: &Database) -> String {
+    let scope = match database.scope.as_ref().unwrap_or(&Scope::AllTables) {
+        Scope::AllTables => "FOR ALL TABLES".to_owned(),
+        Scope::Schemas(schemas) => {
+            let names: Vec<_> = schemas.iter().map(|schema| quote_ident(schema)).collect();
+            format!("FOR TABLES IN SCHEMA {}", names.join(", "))
+        }
+        Scope::Tables(tables) => format!("FOR TABLE {}", list(tables)),
+    };
+    let all = Publish { insert: true, update: true, delete: true, truncate: true };
+    format!(
+        "CREATE PUBLICATION {} {scope} WITH (publish = '{}', publish_via_partition_root = {})",
+        quote_ident(database.publication.as_str()),
+        operations(&database.publish.unwrap_or(all)),
+        database.publish_via_partition_root.unwrap_or(true)
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! The plan as a table: what there is, what is wished, what follows.
+
+use std::path::Path;
+
+use super::*;
+use crate::config;
+use crate::lsn::Lsn;
+use crate::postgres::catalog::{ServerFacts, SlotHolder};
+
+const OWN: &str = "slotd/0123456789abcdef";
+
+fn database(keys: &str) -> Database {
+    let text =
+        format!("[[postgres_databases]]\nname = \"shop\"\nurl = \"postgresql://slotd:x@127.0.0.1/shop\"\n{keys}\n");
+    let config = config::parse(Path::new("slotd.toml"), &text, &|_| None)
+        .map_err(|mistakes| mistakes.render(config::Style::Plain));
+    (*config.unwrap().databases[0]).clone()
+}
+
+fn table(schema: &str, table: &str) -> TableName {
+    TableName { schema: schema.to_owned(), table: table.to_owned() }
+}
+
+fn nothing() -> Observed {
+    Observed {
+        server: ServerFacts {
+            version: 170_002,
+            in_recovery: false,
+            wal_level: "logical".to_owned(),
+            max_slot_wal_keep_size: None,
+            wal_end: Lsn(1000),
+        },
+        publication: None,
+        slot: None,
+        without_identity: Vec::new(),
+        missing_tables: Vec::new(),
+    }
+}
+
+fn everything() -> Observed {
+    let publication = PublicationFacts {
+        scope: Scope::AllTables,
+        insert: true,
+        update: true,
+        delete: true,
+        truncate: true,
+        via_partition_root: true,
+    };
+    Observed { publication: Some(publication), slot: Some(slot()), ..nothing() }
+}
+
+fn slot() -> SlotFacts {
+    SlotFacts {
+        slot_name: crate::ident::SlotName::new("slotd_shop").unwrap(),
+        plugin: Some("pgoutput".to_owned()),
+        slot_type: "logical".to_owned(),
+        database: Some("shop".to_owned()),
+        temporary: false,
+        active_pid: None,
+        restart_lsn: Some(Lsn(90)),
+        confirmed_flush_lsn: Some(Lsn(100)),
+        wal_status: Some("reserved".to_owned()),
+        safe_wal_size: None,
+        two_phase: false,
+        invalidation_reason: None,
+        conflicting: None,
+        holder: None,
+    }
+}
+
+fn with_slot(change: impl FnOnce(&mut SlotFacts)) -> Observed {
+    let mut observed = everything();
+    observed.slot.as_mut().map(change);
+    observed
+}
+
+fn steps(keys: &str, observed: &Observed) -> Vec<Action> {
+    let plan = plan(&database(keys), observed, false, Holes::Refuse, OWN);
+    assert_eq!(plan.refusal, None);
+    plan.steps
+}
+
+fn sql(keys: &str) -> String {
+    match steps(keys, &nothing()).remove(0) {
+        Action::CreatePublication { sql } => sql,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn trouble(observed: &Observed, known: bool) -> (Class, Reason, String, String) {
+    match plan(&database(""), observed, known, Holes::Refuse, OWN).refusal {
+        Some(Refusal::Trouble(diagnosis)) => {
+            let Trouble { reason, sentence, hint, .. } = diagnosis.trouble;
+            (diagnosis.class, reason, sentence, hint)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn lost(observed: &Observed, known: bool) -> Reason {
+    match plan(&database(""), observed, known, Holes::Refuse, OWN).refusal {
+        Some(Refusal::Lost { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_publication_is_made_first_and_the_slot_second() {
+    let steps = steps("", &nothing());
+    assert!(matches!(&steps[..], [Action::CreatePublication { .. }, Action::CreateSlot]));
+}
+
+#[test]
+fn what_is_there_is_left_alone() {
+    assert_eq!(steps("", &everything()), []);
+}
+
+#[test]
+fn a_publication_without_a_slot_gets_one() {
+    assert_eq!(steps("", &Observed { slot: None, ..everything() }), [Action::CreateSlot]);
+}
+
+#[test]
+fn each_scope_has_its_statement() {
+    let with = "WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)";
+    assert_eq!(sql(""), format!("CREATE PUBLICATION slotd_shop FOR ALL TABLES {with}"));
+    assert_eq!(
+        sql("schemas = [\"public\", \"Sales\"]"),
+        format!("CREATE PUBLICATION slotd_shop FOR TABLES IN SCHEMA public, \"Sales\" {with}")
+    );
+    assert_eq!(
+        sql("tables = [\"orders\", \"sales.order\"]\npublish = \"insert\"\npublish_via_partition_root = false"),
+        "CREATE PUBLICATION slotd_shop FOR TABLE public.orders, sales.\"order\" WITH (publish = 'insert', \
+         publish_via_partition_root = false)"
+    );
+}
+
+#[test]
+fn tables_whose_updates_would_fail_are_refused_by_name() {
+    let observed = Observed { without_identity: vec![table("public", "log")], ..nothing() };
+    let (class, reason, sentence, hint) = trouble(&observed, false);
+    assert_eq!((class, reason), (Class::Operator, Reason::NoReplicaIdentity));
+    assert!(sentence.contains("public.log"), "{sentence}");
+    assert!(hint.contains("ALTER TABLE public.log REPLICA IDENTITY FULL;"), "{hint}");
+}
+
+#[test]
+fn such_a_table_of_a_publication_that_exists_is_a_finding() {
+    let observed = Observed { without_identity: vec![table("public", "log")], ..everything() };
+    let plan = plan(&database(""), &observed, false, Holes::Refuse, OWN);
+    assert_eq!((plan.refusal, plan.findings[0].code), (None, "no_replica_identity"));
+}
+
+#[test]
+fn a_publication_is_compared_only_where_the_file_speaks() {
+    let mut observed = everything();
+    observed.publication.as_mut().unwrap().scope = Scope::Tables(vec![table("public", "a")]);
+    let findings = |keys| plan(&database(keys), &observed, false, Holes::Refuse, OWN).findings;
+    assert_eq!(findings(""), []);
+    assert_eq!(findings("tables = [\"a\"]"), []);
+    let drift = findings("tables = [\"a\", \"b\"]\npublish = \"insert\"");
+    assert_eq!(drift[0].code, "publication_drift");
+    assert!(drift[0].sentence.contains("public.b") && drift[0].sentence.contains("'insert'"), "{drift:?}");
+}
+
+#[test]
+fn missing_tables_are_named() {
+    let observed = Observed { missing_tables: vec![table("public", "nosuch")], ..nothing() };
+    assert!(trouble(&observed, false).2.contains("public.nosuch"));
+}
+
+#[test]
+fn a_server_that_cannot_decode_is_refused_with_what_mends_it() {
+    let server = |change: fn(&mut ServerFacts)| {
+        let mut observed = nothing();
+        change(&mut observed.server);
+        trouble(&observed, false)
+    };
+    assert!(server(|server| server.version = 140_010).2.contains("PostgreSQL 14"));
+    assert!(server(|server| server.in_recovery = true).2.contains("standby"));
+    assert!(server(|server| "replica".clone_into(&mut server.wal_level)).3.contains("ALTER SYSTEM SET wal_level"));
+}
+
+#[test]
+fn a_slot_that_is_not_ours_to_use_says_why() {
+    let why = |change: fn(&mut SlotFacts)| {
+        let (class, reason, sentence, _) = trouble(&with_slot(change), false);
+        assert_eq!((class, reason), (Class::Operator, Reason::SlotUnusable));
+        sentence
+    };
+    assert!(why(|slot| "physical".clone_into(&mut slot.slot_type)).contains("physical"));
+    assert!(why(|slot| slot.plugin = Some("test_decoding".to_owned())).contains("test_decoding"));
+    assert!(why(|slot| slot.database = Some("other".to_owned())).contains("other"));
+    assert!(why(|slot| slot.temporary = true).contains("temporary"));
+    assert!(why(|slot| slot.two_phase = true).contains("two_phase"));
+}
+
+#[test]
+fn a_slot_that_is_held_names_the_holder_and_our_own_is_just_waited_for() {
+    let held = |name: &str| {
+        let holder =
+            SlotHolder { pid: 42, application_name: Some(name.to_owned()), client_addr: Some("10.0.0.7".to_owned()) };
+        trouble(&with_slot(|slot| (slot.active_pid, slot.holder) = (Some(42), Some(holder))), true)
+    };
+    let (class, reason, sentence, _) = held("psql");
+    assert_eq!((class, reason), (Class::Held, Reason::SlotHeld));
+    assert!(sentence.contains("42") && sentence.contains("psql") && sentence.contains("10.0.0.7"), "{sentence}");
+    assert_eq!(held(OWN).0, Class::Retry);
+}
+
+#[test]
+fn a_slot_that_is_gone_is_lost_only_if_it_was_ours() {
+    let observed = Observed { slot: None, ..everything() };
+    assert_eq!(lost(&observed, true), Reason::SlotMissing);
+    assert_eq!(steps("", &observed), [Action::CreateSlot]);
+}
+
+#[test]
+fn an_invalidated_slot_is_lost_and_made_anew_only_behind_an_accepted_gap() {
+    let observed = with_slot(|slot| slot.wal_status = Some("lost".to_owned()));
+    assert_eq!(lost(&observed, true), Reason::SlotInvalidated);
+    let plan = plan(&database(""), &observed, true, Holes::Accept, OWN);
+    assert_eq!((plan.refusal, plan.steps), (None, vec![Action::DropSlot, Action::CreateSlot]));
+}
+
+#[test]
+fn a_slot_without_its_publication_is_a_gap() {
+    let observed = Observed { publication: None, ..everything() };
+    assert_eq!(lost(&observed, false), Reason::PublicationGap);
+    let plan = plan(&database(""), &observed, true, Holes::Accept, OWN);
+    assert!(matches!(&plan.steps[..], [Action::CreatePublication { .. }, Action::AdvanceSlot]));
+}
+
+#[test]
+fn a_slot_that_is_still_being_made_is_waited_for() {
+    let (class, ..) = trouble(&with_slot(|slot| slot.confirmed_flush_lsn = None), false);
+    assert_eq!(class, Class::Retry);
+}

@@ -1,0 +1,85 @@
+//! One round: observe, plan, apply, until there is nothing to do.
+
+use super::plan::Refusal;
+use super::{Action, apply, observe, plan};
+use crate::config::Database;
+use crate::postgres::catalog::SlotFacts;
+use crate::postgres::trouble::{self, Class, Diagnosis, Step};
+use crate::postgres::{Connector, ReplicationSession, SqlSession};
+use crate::status::{Finding, Reason, Reporter, Trouble};
+use crate::stream::Holes;
+
+/// How often a lost race or a step is followed by another look.
+const LOOKS: usize = 4;
+
+/// The slot is there and as declared.
+#[derive(Debug, Clone)]
+pub struct Ensured {
+    pub slot: SlotFacts,
+    pub in_recovery: bool,
+    pub findings: Vec<Finding>,
+}
+
+/// Makes what is missing.
+///
+/// # Errors
+/// Why it may not be made, or could not.
+pub async fn ensure(
+    database: &Database,
+    connector: &Connector,
+    sql: &SqlSession,
+    replication: &mut ReplicationSession,
+    reporter: &Reporter,
+    known: bool,
+    holes: Holes,
+) -> Result<Ensured, Refusal> {
+    let own = connector.application_name();
+    let mut advance = holes == Holes::Accept && lacks_publication(reporter);
+    for _ in 0..LOOKS {
+        let observed = observe(sql, database).await;
+        let observed =
+            observed.map_err(|error| Refusal::Trouble(trouble::of_sql(Step::Observe, &error, &database.connection)))?;
+        let plan = plan(database, &observed, known, holes, own);
+        if let Some(refusal) = plan.refusal {
+            reporter.findings(plan.findings);
+            return Err(refusal);
+        }
+        let mut steps = plan.steps;
+        if std::mem::take(&mut advance) && steps.is_empty() {
+            steps.push(Action::AdvanceSlot);
+        }
+        match observed.slot {
+            Some(slot) if steps.is_empty() => {
+                return Ok(Ensured { slot, in_recovery: observed.server.in_recovery, findings: plan.findings });
+            }
+            _ => {}
+        }
+        for step in &steps {
+            apply::apply(step, database, sql, replication, reporter).await.map_err(Refusal::Trouble)?;
+        }
+    }
+    Err(Refusal::Trouble(Diagnosis {
+        class: Class::Retry,
+        trouble: Trouble::new(
+            Reason::SlotHeld,
+            format!("somebody changes the slot {} or its publication as fast as slotd makes them", database.slot),
+            "let one agent look after a slot",
+        ),
+    }))
+}
+
+/// Looks without touching anything: what is to be mended of a database that streams.
+///
+/// # Errors
+/// The server refuses, or can't be reached.
+pub async fn check(database: &Database, connector: &Connector) -> Result<Vec<Finding>, Diagnosis> {
+    let to = &database.connection;
+    let sql = connector.sql(to).await.map_err(|error| trouble::of_connect(&error, to))?;
+    let observed = observe(&sql, database).await.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
+    Ok(plan(database, &observed, true, Holes::Refuse, connector.application_name()).findings)
+}
+
+/// Whether the stream broke off because its publication is younger than the slot's position.
+fn lacks_publication(reporter: &Reporter) -> bool {
+    reporter.status().condition.trouble().is_some_and(|trouble| trouble.reason == Reason::PublicationGap)
+}

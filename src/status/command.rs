@@ -1,0 +1,37 @@
+//! What a request may ask the supervisor for.
+//!
+//! Commands cross on a bounded channel, each with its own way back. They stand here, below the supervisor, so that
+//! neither it nor HTTP has to know the other.
+
+use tokio::sync::oneshot;
+
+use crate::ident::DatabaseName;
+
+/// What was done, in a sentence, or why not.
+pub type Reply = Result<String, Refusal>;
+
+/// Something that only the supervisor may do.
+#[derive(Debug)]
+pub enum Command {
+    /// Read the file again and apply the difference.
+    Reload { reply: oneshot::Sender<Reply> },
+    /// End `lost` at the price of a gap; the operator has accepted it.
+    Resume { database: DatabaseName, reply: oneshot::Sender<Reply> },
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It does not fit the state the database is in.
+    #[error("{0}")]
+    Conflict(String),
+    /// It was tried and failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The file has mistakes; the text shows all of them. The old one stays in force.
+    #[error("{0}")]
+    File(String),
+    /// No database of this name.
+    #[error("no database is called {0}")]
+    Unknown(DatabaseName),
+}

@@ -1,0 +1,165 @@
+//! Feedback on its own clock: acknowledgements, replies, and the watch over a stuck sink or a silent server.
+//!
+//! At most one message each [`PACE`], so that a storm of keepalives does not become a storm of answers, and at least
+//! one each third of the server's patience. An idle position is recorded durably before it is sent, once a second at
+//! the most, in one write with those of all other slots.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
+use jiff::Timestamp;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Progress;
+use super::sinks::Ledger;
+use crate::faults::{self, Point};
+use crate::lsn::{EndLsn, Lsn};
+use crate::postgres::CopyWriter;
+use crate::sink::SinkError;
+use crate::status::Reporter;
+use crate::wire::replication::standby_status;
+
+/// The shortest time between two messages.
+const PACE: Duration = Duration::from_millis(100);
+/// How often the sinks and the server are looked at.
+const WATCH: Duration = Duration::from_millis(500);
+/// 2000-01-01T00:00:00Z in Unix microseconds.
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// Why feedback ended, unless it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FeedbackError {
+    #[error("the connection broke off while acknowledging: {0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Position(#[from] SinkError),
+    #[error("the server has been silent for {0:?}")]
+    Silent(Duration),
+    #[error("a sink has been blocked for {0:?}")]
+    Stalled(Duration),
+}
+
+/// How long what may last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) wal_sender_timeout: Duration,
+    pub(super) sink_stall_timeout: Duration,
+}
+
+/// Sends the feedback of one stream.
+pub(super) struct Feedback {
+    writer: CopyWriter,
+    progress: Arc<Progress>,
+    ledger: Arc<Ledger>,
+    reporter: Arc<Reporter>,
+    patience: Patience,
+    acknowledged: Option<EndLsn>,
+    sent: Instant,
+    /// When the server was last heard, as last reported.
+    heard: std::time::Instant,
+}
+
+impl Feedback {
+    pub(super) fn new(
+        writer: CopyWriter,
+        progress: Arc<Progress>,
+        ledger: Arc<Ledger>,
+        reporter: Arc<Reporter>,
+        patience: Patience,
+    ) -> Self {
+        let heard = progress.heard().0;
+        Self { writer, progress, ledger, reporter, patience, acknowledged: None, sent: Instant::now(), heard }
+    }
+
+    /// Runs until `stop`, and gives itself back for the end of the copy.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<Self, FeedbackError> {
+        let mut watch = interval_at(Instant::now() + WATCH, WATCH);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // At most one idle position is on its way to the disk.
+        let mut recording: Option<BoxFuture<'static, Result<EndLsn, SinkError>>> = None;
+        let mut recorded: Option<EndLsn> = None;
+        let mut wants_reply = false;
+        loop {
+            let may = self.progress.acknowledgeable();
+            wants_reply |= self.progress.take_reply_requested();
+            let target = may.committed.max(recorded);
+            if recording.is_none() && may.idle > target.max(self.acknowledged) {
+                recording = may.idle.map(|idle| Arc::clone(&self.ledger).record_idle(idle).boxed());
+            }
+            let due = if wants_reply || target > self.acknowledged {
+                self.sent + PACE
+            } else {
+                self.sent + self.patience.wal_sender_timeout / 3
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(self),
+                () = sleep_until(due) => {
+                    self.send(target).await?;
+                    wants_reply = false;
+                }
+                Some(idle) = OptionFuture::from(recording.as_mut()) => {
+                    recorded = recorded.max(Some(idle?));
+                    recording = None;
+                }
+                () = self.progress.changed() => {}
+                _ = watch.tick() => self.watch()?,
+            }
+        }
+    }
+
+    /// The last word: what the sinks hold by now, then the end of the copy.
+    pub(super) async fn finish(mut self) -> io::Result<CopyWriter> {
+        self.send(self.progress.acknowledgeable().committed).await?;
+        self.writer.copy_done().await?;
+        Ok(self.writer)
+    }
+
+    async fn send(&mut self, target: Option<EndLsn>) -> io::Result<()> {
+        self.acknowledged = self.acknowledged.max(target);
+        let acknowledged = self.acknowledged;
+        // A server that is content with our regular word has no reason of its own to speak while it is idle.
+        let ask = self.progress.heard().0.elapsed() > self.patience.wal_sender_timeout / 2;
+        let micros = Timestamp::now().as_microsecond() - POSTGRES_EPOCH_MICROS;
+        self.writer
+            .send(|out| {
+                standby_status(out, acknowledged, micros, ask);
+                faults::point(Point::AckEncoded);
+            })
+            .await?;
+        self.sent = Instant::now();
+        faults::point(Point::AckSent);
+        self.report();
+        Ok(())
+    }
+
+    fn report(&self) {
+        let (_, received) = self.progress.heard();
+        let committed = self.progress.acknowledgeable().committed;
+        self.reporter.positions(|positions| {
+            positions.wal_end = positions.wal_end.max(Some(received));
+            positions.received = Some(received).filter(|lsn| *lsn > Lsn::ZERO);
+            positions.durable = positions.durable.max(committed.map(EndLsn::lsn));
+            positions.acknowledged = positions.acknowledged.max(self.acknowledged.map(EndLsn::lsn));
+        });
+    }
+
+    fn watch(&mut self) -> Result<(), FeedbackError> {
+        let Patience { wal_sender_timeout, sink_stall_timeout } = self.patience;
+        if let Some(busy) = self.progress.busy_since() {
+            let blocked = busy.elapsed();
+            return if blocked > sink_stall_timeout { Err(FeedbackError::Stalled(blocked)) } else { Ok(()) };
+        }
+        let heard = self.progress.heard().0;
+        if heard != self.heard {
+            self.heard = heard;
+            self.reporter.last_message();
+            self.report();
+        }
+        let silent = heard.elapsed();
+        if silent > wal_sender_timeout * 6 { Err(FeedbackError::Silent(silent)) } else { Ok(()) }
+    }
+}

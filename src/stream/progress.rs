@@ -1,0 +1,245 @@
+//! What is in flight, and with that what may be acknowledged.
+//!
+//! A *unit* is a transaction or a non-transactional message. The reader counts the units it has seen begin, each sink
+//! reports how many it holds whole. In flight is what is seen and not whole in every sink. A COMMIT's end may be
+//! acknowledged once every sink holds it; a keepalive's WAL end only while nothing is in flight, since it may lie
+//! behind a transaction that no sink has.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::faults::{self, Break};
+use crate::lsn::{EndLsn, Lsn};
+
+/// The progress of one stream, shared by its reader, its sinks and its feedback.
+#[derive(Debug)]
+pub struct Progress {
+    /// Units that the reader has seen begin.
+    seen: AtomicU64,
+    /// Batches that the reader has handed on.
+    sent: AtomicU64,
+    inner: Mutex<Inner>,
+    /// Something changed that feedback may act on.
+    changed: Notify,
+    /// A batch is done.
+    delivered: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    sinks: Vec<SinkProgress>,
+    /// The last keepalive, and how many units had been seen then.
+    keepalive: Option<(u64, Lsn)>,
+    /// The server asked for a reply that it has not had.
+    reply_requested: bool,
+    /// When the server was last heard.
+    heard: Instant,
+    /// The last position that was received.
+    received: Lsn,
+    /// Only ever set by a break.
+    broken: Option<EndLsn>,
+}
+
+#[derive(Debug, Clone)]
+struct SinkProgress {
+    units: u64,
+    end_lsn: Option<EndLsn>,
+    batches: u64,
+    /// Since when the sink has had a batch that is not durable yet.
+    busy_since: Option<Instant>,
+}
+
+/// What may be acknowledged now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Acknowledgeable {
+    /// The end of the last transaction that every sink holds: recorded by each sink already.
+    pub committed: Option<EndLsn>,
+    /// A keepalive's WAL end, with nothing in flight: to be recorded before it is sent.
+    pub idle: Option<EndLsn>,
+}
+
+impl Progress {
+    /// For a stream that goes to `sinks` sinks.
+    #[must_use]
+    pub fn new(sinks: usize) -> Self {
+        let sink = SinkProgress { units: 0, end_lsn: None, batches: 0, busy_since: None };
+        Self {
+            seen: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            inner: Mutex::new(Inner {
+                sinks: vec![sink; sinks],
+                keepalive: None,
+                reply_requested: false,
+                heard: Instant::now(),
+                received: Lsn::ZERO,
+                broken: None,
+            }),
+            changed: Notify::new(),
+            delivered: Notify::new(),
+        }
+    }
+
+    /// The reader has seen a unit begin.
+    pub fn begin_unit(&self) {
+        self.seen.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The reader has handed a batch on, which was received up to `received`.
+    pub fn send_batch(&self, received: Lsn) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let mut inner = self.lock();
+        inner.received = inner.received.max(received);
+    }
+
+    /// The reader has heard something of the server.
+    pub fn hear(&self) {
+        self.lock().heard = Instant::now();
+    }
+
+    /// The reader has seen a keepalive.
+    pub fn keepalive(&self, wal_end: Lsn, reply_requested: bool) {
+        let seen = self.seen.load(Ordering::Relaxed);
+        let mut inner = self.lock();
+        inner.received = inner.received.max(wal_end);
+        inner.keepalive = Some((seen, wal_end));
+        inner.reply_requested |= reply_requested;
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Sink `sink` has been given a batch.
+    pub fn busy(&self, sink: usize) {
+        if let Some(sink) = self.lock().sinks.get_mut(sink) {
+            sink.busy_since = Some(Instant::now());
+        }
+    }
+
+    /// Sink `sink` holds the first `units` units whole, the last of them up to `end_lsn`, and its batch is done.
+    pub fn durable(&self, sink: usize, units: u64, end_lsn: Option<EndLsn>) {
+        if let Some(sink) = self.lock().sinks.get_mut(sink) {
+            sink.units = sink.units.max(units);
+            sink.end_lsn = sink.end_lsn.max(end_lsn);
+            sink.busy_since = None;
+            sink.batches += 1;
+        }
+        self.changed.notify_one();
+        self.delivered.notify_one();
+    }
+
+    /// Whether every batch that was handed on is done, in every sink.
+    #[must_use]
+    pub fn has_delivered_all(&self) -> bool {
+        let sent = self.sent.load(Ordering::Relaxed);
+        self.lock().sinks.iter().all(|sink| sink.batches == sent)
+    }
+
+    /// Waits until a batch is done; for the reader alone.
+    pub async fn delivered(&self) {
+        self.delivered.notified().await;
+    }
+
+    /// When the server was last heard, and the last position received.
+    #[must_use]
+    pub fn heard(&self) -> (Instant, Lsn) {
+        let inner = self.lock();
+        (inner.heard, inner.received)
+    }
+
+    /// Takes a position that must never be acknowledged as if it could be.
+    pub fn break_with(&self, position: Lsn) {
+        if faults::broken(Break::AckStartPlusLength) {
+            self.lock().broken = Some(EndLsn::of_idle(position));
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits for a change since the last call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Whether the server waits for a reply; it counts as given from now on.
+    pub fn take_reply_requested(&self) -> bool {
+        std::mem::take(&mut self.lock().reply_requested)
+    }
+
+    /// Since when the slowest sink has been busy with one batch.
+    #[must_use]
+    pub fn busy_since(&self) -> Option<Instant> {
+        self.lock().sinks.iter().filter_map(|sink| sink.busy_since).min()
+    }
+
+    /// What may be acknowledged now.
+    #[must_use]
+    pub fn acknowledgeable(&self) -> Acknowledgeable {
+        let seen = self.seen.load(Ordering::Relaxed);
+        let inner = self.lock();
+        // A sink that has ended no transaction yet holds all of them back.
+        let committed = inner.sinks.iter().map(|sink| sink.end_lsn).min().flatten().max(inner.broken);
+        let whole = inner.whole();
+        let idle = inner.keepalive.filter(|(seen_then, _)| {
+            whole == seen && *seen_then == seen || faults::broken(Break::AckKeepaliveInFlight)
+        });
+        Acknowledgeable { committed, idle: idle.map(|(_, wal_end)| EndLsn::of_idle(wal_end)) }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// How many units every sink holds whole.
+    fn whole(&self) -> u64 {
+        self.sinks.iter().map(|sink| sink.units).min().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(lsn: u64) -> Option<EndLsn> {
+        Some(EndLsn::of_commit(Lsn(lsn)))
+    }
+
+    #[test]
+    fn a_commit_counts_once_every_sink_holds_it() {
+        let progress = Progress::new(2);
+        progress.begin_unit();
+        progress.durable(0, 1, end(100));
+        assert_eq!(progress.acknowledgeable(), Acknowledgeable::default());
+        progress.durable(1, 1, end(100));
+        assert_eq!(progress.acknowledgeable().committed, end(100));
+    }
+
+    #[test]
+    fn a_keepalive_counts_only_while_nothing_is_in_flight() {
+        let progress = Progress::new(1);
+        progress.keepalive(Lsn(50), false);
+        assert_eq!(progress.acknowledgeable().idle, end(50));
+        progress.begin_unit();
+        assert_eq!(progress.acknowledgeable().idle, None, "a BEGIN was seen");
+        progress.keepalive(Lsn(90), false);
+        assert_eq!(progress.acknowledgeable().idle, None, "the keepalive came inside a transaction");
+        progress.durable(0, 1, end(100));
+        // The position is true by now: all before it was whole when it was sent, but for the unit that is durable.
+        assert_eq!(progress.acknowledgeable().idle, end(90));
+        progress.begin_unit();
+        progress.durable(0, 1, end(100));
+        assert_eq!(progress.acknowledgeable().idle, None, "the second unit is not durable");
+    }
+
+    #[test]
+    fn nothing_reported_moves_back() {
+        let progress = Progress::new(1);
+        progress.begin_unit();
+        progress.begin_unit();
+        progress.durable(0, 2, end(200));
+        progress.durable(0, 1, end(100));
+        assert_eq!(progress.acknowledgeable().committed, end(200));
+    }
+}

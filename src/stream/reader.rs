@@ -1,0 +1,326 @@
+//! From the bytes of a stream to batches.
+//!
+//! One buffer takes what arrives. Whole frames in it are noted in a [`BatchBuilder`]; when a sink has room, or the
+//! batch is full, the noted part is split off as the batch's wire, without a copy. While the sinks are busy the batch
+//! grows, so that one fsync serves many transactions. A frame that is larger than a batch travels alone: it is read
+//! only once nothing else is held, so that memory stays within three times the largest row.
+
+use std::sync::Arc;
+
+use bytes::Buf;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Progress;
+use super::relations::{Described, Relations};
+use crate::change::{Batch, BatchBuilder, Cursor, Transaction};
+use crate::faults::{self, Point};
+use crate::ident::PublicationName;
+use crate::lsn::Lsn;
+use crate::pgoutput::{self, DecodeError, Message};
+use crate::postgres::{CopyReader, History, ReplicationError, SqlError};
+use crate::wire::frame::{COPY_DATA, COPY_DONE, FrameError, Header};
+use crate::wire::replication::{StreamMessage, StreamMessageError, XLOG_DATA_HEADER};
+use crate::wire::{ServerError, Severity};
+
+/// A batch is handed on once it holds this many bytes, even if no sink is idle.
+const BATCH_BYTES: usize = 512 * 1024;
+/// Room that is kept for a read.
+const READ_BYTES: usize = 128 * 1024;
+/// Logical messages with this prefix are slotd's own and are not delivered.
+const OWN_PREFIX: &str = "slotd";
+
+/// Why reading ended, unless it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error("a message of the stream can't be read: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("the stream has a message of kind {0}, which was not asked for")]
+    Kind(&'static str),
+    #[error("the stream has a change of a table (OID {0}) that it has not described")]
+    Undescribed(u32),
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    #[error("the server ended the stream")]
+    ServerDone,
+    #[error("the sinks are gone")]
+    SinksGone,
+    /// 18 only warns, and leaves the rows out.
+    #[error("the publication is younger than the slot's position, and the server skips what it would have published")]
+    SkippedPublication,
+    #[error("{0}")]
+    StreamMessage(#[from] StreamMessageError),
+    #[error("the types of a table could not be looked up: {0}")]
+    Types(#[from] SqlError),
+}
+
+impl From<FrameError> for ReadError {
+    fn from(error: FrameError) -> Self {
+        Self::Replication(error.into())
+    }
+}
+
+/// What one frame asks for that can't be done while its bytes are borrowed.
+enum Next {
+    Describe(Described),
+    Go,
+}
+
+/// Reads one stream.
+pub(super) struct Reader {
+    copy: CopyReader,
+    batches: mpsc::Sender<Arc<Batch>>,
+    progress: Arc<Progress>,
+    relations: Relations,
+    history: History,
+    builder: BatchBuilder,
+    /// How much of the buffer is parsed.
+    parsed: usize,
+    /// The transaction that is open, and how many changes it has had.
+    open: Option<(Transaction, u64)>,
+    /// Units that are whole.
+    units: u64,
+    notices: mpsc::Sender<ServerError>,
+    /// In the quotes in which the server's messages have it.
+    publication: String,
+}
+
+impl Reader {
+    pub(super) fn new(
+        copy: CopyReader,
+        batches: mpsc::Sender<Arc<Batch>>,
+        progress: Arc<Progress>,
+        relations: Relations,
+        history: History,
+        notices: mpsc::Sender<ServerError>,
+        publication: &PublicationName,
+    ) -> Self {
+        Self {
+            copy,
+            batches,
+            progress,
+            relations,
+            history,
+            builder: BatchBuilder::default(),
+            parsed: 0,
+            open: None,
+            units: 0,
+            notices,
+            publication: format!("\"{publication}\""),
+        }
+    }
+
+    /// Reads until `stop`, then hands on what it has. Returns the half that is read from, for the end of the copy.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<CopyReader, ReadError> {
+        loop {
+            self.parse().await?;
+            let full = self.parsed >= BATCH_BYTES;
+            let waiting = !self.builder.is_empty();
+            if !waiting {
+                self.discard_parsed();
+            }
+            let room = !full && self.make_room(waiting)?;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                permit = self.batches.reserve(), if waiting => {
+                    let permit = permit.map_err(|_| ReadError::SinksGone)?;
+                    permit.send(cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress));
+                    faults::point(Point::BatchSent);
+                }
+                read = self.copy.read(), if room => {
+                    read?;
+                    self.progress.hear();
+                }
+                () = self.progress.delivered(), if !waiting && !room => {}
+            }
+        }
+        if !self.builder.is_empty() {
+            let batch = cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress);
+            self.batches.send(batch).await.map_err(|_| ReadError::SinksGone)?;
+        }
+        self.discard_parsed();
+        Ok(self.copy)
+    }
+
+    /// Parses every whole frame, up to a full batch.
+    async fn parse(&mut self) -> Result<(), ReadError> {
+        while self.parsed < BATCH_BYTES {
+            let rest = &self.copy.buf[self.parsed..];
+            let Some(header) = Header::peek(rest)? else { break };
+            if rest.len() < header.len {
+                break;
+            }
+            let next = match header.tag {
+                COPY_DATA => self.copy_data(self.parsed + Header::LEN, header.len - Header::LEN)?,
+                COPY_DONE => return Err(ReadError::ServerDone),
+                _ => self.other(header)?,
+            };
+            if let Next::Describe(described) = next {
+                self.relations.describe(described).await?;
+            }
+            self.parsed += header.len;
+        }
+        Ok(())
+    }
+
+    /// One CopyData, whose content is `len` bytes at `start` of the buffer.
+    fn copy_data(&mut self, start: usize, len: usize) -> Result<Next, ReadError> {
+        match StreamMessage::parse(&self.copy.buf[start..start + len])? {
+            StreamMessage::Keepalive { wal_end, reply_requested } => {
+                self.progress.keepalive(wal_end, reply_requested);
+                Ok(Next::Go)
+            }
+            StreamMessage::XLogData { start: message_start, payload, .. } => {
+                self.progress.break_with(Lsn(message_start.0 + payload.len() as u64));
+                self.change(start + XLOG_DATA_HEADER, len - XLOG_DATA_HEADER)
+            }
+        }
+    }
+
+    /// One message of the plugin, `len` bytes at `start` of the buffer.
+    fn change(&mut self, start: usize, len: usize) -> Result<Next, ReadError> {
+        let Self { copy, relations, builder, open, .. } = self;
+        let relation = |oid| relations.get(oid).ok_or(ReadError::Undescribed(oid));
+        match pgoutput::decode(&copy.buf[start..start + len])? {
+            Message::Begin { commit_lsn, commit_timestamp, xid } => {
+                self.progress.begin_unit();
+                let transaction = Transaction {
+                    timeline: self.history.timeline_of(commit_lsn),
+                    commit_lsn,
+                    commit_timestamp: Some(commit_timestamp),
+                    xid: Some(xid),
+                };
+                builder.begin(transaction);
+                *open = Some((transaction, 0));
+            }
+            Message::Commit { end_lsn, .. } => {
+                let (transaction, changes) = open.take().ok_or(ReadError::Kind("COMMIT without BEGIN"))?;
+                self.units += 1;
+                let cursor = Cursor {
+                    timeline: transaction.timeline,
+                    commit_lsn: transaction.commit_lsn,
+                    ordinal: changes.saturating_sub(1),
+                    end_lsn: Some(end_lsn),
+                };
+                builder.commit(cursor, self.units);
+            }
+            Message::Insert { relation: oid, .. }
+            | Message::Update { relation: oid, .. }
+            | Message::Delete { relation: oid, .. } => {
+                builder.push(start, len, Some(relation(oid)?), next_ordinal(open)?);
+            }
+            Message::Truncate { relations: oids, .. } => {
+                for oid in oids.iter() {
+                    builder.push(start, len, Some(relation(oid)?), next_ordinal(open)?);
+                }
+            }
+            Message::Message { transactional: true, prefix, .. } => {
+                let cursor = next_ordinal(open)?;
+                if prefix != OWN_PREFIX {
+                    builder.push(start, len, None, cursor);
+                }
+            }
+            Message::Message { transactional: false, lsn, prefix, .. } => {
+                self.progress.begin_unit();
+                self.units += 1;
+                let transaction = Transaction {
+                    timeline: self.history.timeline_of(lsn),
+                    commit_lsn: lsn,
+                    commit_timestamp: None,
+                    xid: None,
+                };
+                let cursor = Cursor { timeline: transaction.timeline, commit_lsn: lsn, ordinal: 0, end_lsn: None };
+                builder.begin(transaction);
+                if prefix != OWN_PREFIX {
+                    builder.push(start, len, None, cursor);
+                }
+                builder.complete(cursor, self.units);
+            }
+            Message::Relation { oid, schema, name, identity, columns, .. } => {
+                return Ok(Next::Describe(Described::new(oid, schema, name, identity, &columns)));
+            }
+            Message::Origin { .. } | Message::Type { .. } => {}
+            Message::StreamStart { .. }
+            | Message::StreamStop
+            | Message::StreamCommit { .. }
+            | Message::StreamAbort { .. } => return Err(ReadError::Kind("streamed transaction")),
+            Message::BeginPrepare(_)
+            | Message::Prepare(_)
+            | Message::CommitPrepared(_)
+            | Message::RollbackPrepared { .. }
+            | Message::StreamPrepare(_) => return Err(ReadError::Kind("prepared transaction")),
+        }
+        Ok(Next::Go)
+    }
+
+    /// A message that is not CopyData.
+    fn other(&mut self, header: Header) -> Result<Next, ReadError> {
+        use postgres_protocol::message::backend::Message as Backend;
+
+        let mut frame = self.copy.buf[self.parsed..self.parsed + header.len].into();
+        match Backend::parse(&mut frame).map_err(FrameError::Malformed)? {
+            Some(Backend::ErrorResponse(body)) => {
+                Err(ReplicationError::Server(ServerError::from_fields(body.fields())).into())
+            }
+            Some(Backend::NoticeResponse(body)) => {
+                let notice = ServerError::from_fields(body.fields());
+                if notice.sqlstate == "55000" && notice.message.contains(&self.publication) {
+                    return Err(ReadError::SkippedPublication);
+                }
+                if notice.severity >= Severity::Warning {
+                    // A full queue means that the same is being said over and over.
+                    drop(self.notices.try_send(notice));
+                }
+                Ok(Next::Go)
+            }
+            Some(Backend::ParameterStatus(_)) => Ok(Next::Go),
+            Some(Backend::CommandComplete(_)) => Err(ReadError::ServerDone),
+            _ => Err(ReadError::Kind("another command")),
+        }
+    }
+
+    /// Parsed bytes that nothing refers to go.
+    fn discard_parsed(&mut self) {
+        self.copy.buf.advance(self.parsed);
+        self.parsed = 0;
+    }
+
+    /// Sees to it that a read finds room, and says whether it does: the rest of a frame that is larger than a batch is
+    /// read only once nothing else is held.
+    fn make_room(&mut self, waiting: bool) -> Result<bool, ReadError> {
+        let rest = self.copy.buf.len() - self.parsed;
+        let frame = Header::peek(&self.copy.buf[self.parsed..])?.map_or(0, |header| header.len);
+        if frame > BATCH_BYTES {
+            if waiting || !self.progress.has_delivered_all() {
+                return Ok(false);
+            }
+            self.copy.buf.reserve(frame - rest);
+        } else if self.copy.buf.capacity() - self.copy.buf.len() < READ_BYTES / 2 {
+            self.copy.buf.reserve(READ_BYTES);
+        }
+        Ok(true)
+    }
+}
+
+/// The cursor of the open transaction's next change.
+fn next_ordinal(open: &mut Option<(Transaction, u64)>) -> Result<Cursor, ReadError> {
+    let (transaction, changes) = open.as_mut().ok_or(ReadError::Kind("change outside a transaction"))?;
+    let ordinal = *changes;
+    *changes += 1;
+    Ok(Cursor { timeline: transaction.timeline, commit_lsn: transaction.commit_lsn, ordinal, end_lsn: None })
+}
+
+fn cut(
+    copy: &mut CopyReader,
+    builder: &mut BatchBuilder,
+    parsed: &mut usize,
+    open: Option<(Transaction, u64)>,
+    progress: &Progress,
+) -> Arc<Batch> {
+    let wire = copy.buf.split_to(std::mem::take(parsed)).freeze();
+    faults::point(Point::BatchCut);
+    let batch = builder.finish(wire, open.map(|(transaction, _)| transaction));
+    progress.send_batch(batch.cursor.map_or(Lsn::ZERO, |cursor| cursor.start_lsn()));
+    Arc::new(batch)
+}

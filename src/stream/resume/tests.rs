@@ -1,0 +1,185 @@
+//! The table of "where a stream starts", a test for each row.
+
+use super::*;
+use crate::lsn::EndLsn;
+
+const SYSTEM: u64 = 7;
+
+fn slot() -> SlotName {
+    SlotName::new("slotd_shop").unwrap()
+}
+
+fn whole(commit: u64, end: u64) -> Cursor {
+    Cursor { timeline: 1, commit_lsn: Lsn(commit), ordinal: 3, end_lsn: Some(EndLsn::of_commit(Lsn(end))) }
+}
+
+fn half(commit: u64) -> Cursor {
+    Cursor { timeline: 1, commit_lsn: Lsn(commit), ordinal: 3, end_lsn: None }
+}
+
+fn standing(cursor: Option<Cursor>, acknowledged: Option<u64>) -> Standing {
+    let record = Record {
+        system_identifier: SYSTEM,
+        timeline: 1,
+        slot: slot(),
+        acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
+        cursor,
+    };
+    Standing { record: Some(record), cursor }
+}
+
+struct World {
+    history: History,
+    wal_end: u64,
+    confirmed: u64,
+    in_recovery: bool,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self { history: History::begin(1), wal_end: 1000, confirmed: 100, in_recovery: false }
+    }
+}
+
+impl World {
+    fn judge(&self, standing: &Standing) -> Judgement {
+        let slot = slot();
+        let server = Server {
+            system_identifier: SYSTEM,
+            history: &self.history,
+            wal_end: Lsn(self.wal_end),
+            in_recovery: self.in_recovery,
+            confirmed_flush_lsn: Lsn(self.confirmed),
+            slot: &slot,
+        };
+        judge(&server, standing)
+    }
+
+    fn reason(&self, standing: &Standing) -> Reason {
+        match self.judge(standing) {
+            Judgement::Lost { reason, .. } => reason,
+            other => panic!("not lost: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn another_system_identifier_is_another_cluster() {
+    let mut standing = standing(Some(whole(90, 100)), Some(100));
+    standing.record.as_mut().unwrap().system_identifier = 8;
+    assert_eq!(World::default().reason(&standing), Reason::OtherCluster);
+}
+
+#[test]
+fn a_timeline_below_ours_is_diverged() {
+    let mut standing = standing(Some(whole(90, 100)), Some(100));
+    standing.record.as_mut().unwrap().timeline = 2;
+    assert_eq!(World::default().reason(&standing), Reason::Diverged);
+}
+
+#[test]
+fn a_history_without_ours_is_diverged() {
+    let history = History::parse(4, "1\t0/50\twhy\n3\t0/60\twhy\n").unwrap();
+    let mut standing = standing(Some(whole(90, 100)), Some(100));
+    standing.record.as_mut().unwrap().timeline = 2;
+    assert_eq!(World { history, ..World::default() }.reason(&standing), Reason::Diverged);
+}
+
+#[test]
+fn a_position_beyond_the_switch_is_diverged_and_both_lsns_are_named() {
+    let world = World { history: History::parse(2, "1\t0/80\twhy\n").unwrap(), confirmed: 0x70, ..World::default() };
+    let standing = standing(Some(whole(0x90, 0xA0)), Some(0xA0));
+    let Judgement::Lost { reason: Reason::Diverged, sentence } = world.judge(&standing) else { panic!() };
+    assert!(sentence.contains("0/80") && sentence.contains("0/A0"), "{sentence}");
+}
+
+#[test]
+fn a_stream_that_lived_through_the_promotion_holds() {
+    let world = World { history: History::parse(2, "1\t0/80\twhy\n").unwrap(), confirmed: 0x90, ..World::default() };
+    let standing = standing(Some(whole(0x90, 0xA0)), Some(0xA0));
+    assert_eq!(world.judge(&standing), Judgement::Resume { start: Lsn(0xA0), held: Some(whole(0x90, 0xA0)) });
+}
+
+#[test]
+fn a_position_before_the_switch_holds() {
+    let world = World { history: History::parse(2, "1\t0/800\twhy\n").unwrap(), ..World::default() };
+    let standing = standing(Some(whole(90, 100)), Some(100));
+    assert!(matches!(world.judge(&standing), Judgement::Resume { .. }));
+}
+
+#[test]
+fn a_position_beyond_the_end_of_wal_is_diverged() {
+    let world = World { wal_end: 99, confirmed: 80, ..World::default() };
+    assert_eq!(world.reason(&standing(Some(whole(90, 100)), Some(100))), Reason::Diverged);
+}
+
+#[test]
+fn on_a_standby_a_position_beyond_the_end_of_wal_waits_for_its_replay() {
+    let world = World { wal_end: 99, confirmed: 80, in_recovery: true, ..World::default() };
+    assert!(matches!(world.judge(&standing(Some(whole(90, 100)), Some(100))), Judgement::Wait { .. }));
+}
+
+#[test]
+fn a_slot_that_nothing_is_known_of_is_adopted_where_it_stands() {
+    assert_eq!(World::default().judge(&Standing::default()), Judgement::Adopt { at: Lsn(100), behind: None });
+}
+
+#[test]
+fn behind_another_slots_changes_there_is_a_hole() {
+    let mut standing = standing(Some(whole(40, 50)), Some(60));
+    standing.record.as_mut().unwrap().slot = SlotName::new("other").unwrap();
+    assert_eq!(World::default().judge(&standing), Judgement::Adopt { at: Lsn(100), behind: Some(Lsn(60)) });
+}
+
+#[test]
+fn a_cursor_without_a_record_and_a_slot_past_it_is_position_unknown() {
+    let standing = Standing { record: None, cursor: Some(whole(80, 90)) };
+    assert_eq!(World::default().reason(&standing), Reason::PositionUnknown);
+    let standing = Standing { record: None, cursor: Some(whole(90, 100)) };
+    assert!(matches!(World::default().judge(&standing), Judgement::Resume { start: Lsn(100), .. }));
+}
+
+#[test]
+fn a_slot_past_both_our_acknowledged_position_and_the_sink_was_moved() {
+    let world = World { confirmed: 101, ..World::default() };
+    assert_eq!(world.reason(&standing(Some(whole(90, 100)), Some(100))), Reason::SlotAdvanced);
+    assert_eq!(world.reason(&standing(None, Some(100))), Reason::SlotAdvanced);
+}
+
+#[test]
+fn a_slot_past_the_sink_but_not_past_an_idle_acknowledgement_is_ours() {
+    let world = World { confirmed: 500, ..World::default() };
+    let standing = standing(Some(whole(90, 100)), Some(500));
+    assert!(matches!(world.judge(&standing), Judgement::Resume { start: Lsn(100), .. }));
+}
+
+#[test]
+fn a_sink_behind_its_record_resumes_where_the_slot_still_has_what_is_missing() {
+    let mut standing = standing(Some(whole(290, 300)), Some(300));
+    standing.cursor = Some(whole(190, 200));
+    let world = World { confirmed: 200, ..World::default() };
+    assert_eq!(world.judge(&standing), Judgement::Resume { start: Lsn(200), held: Some(whole(190, 200)) });
+    let world = World { confirmed: 201, ..World::default() };
+    assert_eq!(world.reason(&standing), Reason::SinkBehind);
+    standing.cursor = None;
+    assert_eq!(world.reason(&standing), Reason::SinkBehind);
+}
+
+#[test]
+fn a_slot_that_fell_back_with_its_server_is_asked_for_what_follows_the_cursor() {
+    let world = World { confirmed: 20, ..World::default() };
+    let standing = standing(Some(whole(90, 100)), Some(100));
+    assert_eq!(world.judge(&standing), Judgement::Resume { start: Lsn(100), held: Some(whole(90, 100)) });
+}
+
+#[test]
+fn a_half_taken_transaction_is_asked_for_from_its_commit_lsn() {
+    let standing = standing(Some(half(150)), Some(100));
+    assert_eq!(World::default().judge(&standing), Judgement::Resume { start: Lsn(150), held: Some(half(150)) });
+}
+
+#[test]
+fn without_a_cursor_it_goes_on_at_the_acknowledged_position() {
+    let standing = standing(None, Some(100));
+    assert_eq!(World::default().judge(&standing), Judgement::Resume { start: Lsn(100), held: None });
+}

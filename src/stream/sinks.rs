@@ -1,0 +1,217 @@
+//! The sinks of one stream: opened, judged, begun, and then given every batch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join_all};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
+use tokio::time::timeout;
+
+use super::positions::{Key, Positions, PositionsError};
+use super::progress::Progress;
+use crate::change::{Batch, Cursor, Gap, Record, StreamIdentity};
+use crate::faults::{self, Point};
+use crate::ident::{DatabaseName, SinkName};
+use crate::lsn::EndLsn;
+use crate::sink::{Sink, SinkError, Standing};
+
+/// A sink with its name. It outlives the streams that write to it, one after the other.
+#[derive(Debug, Clone)]
+pub struct NamedSink {
+    pub name: SinkName,
+    pub sink: Arc<Mutex<Sink>>,
+}
+
+/// The sinks of one stream, each held by it alone.
+#[derive(Debug)]
+pub(super) struct Sinks {
+    each: Vec<OpenSink>,
+    positions: Arc<Positions>,
+}
+
+#[derive(Debug)]
+pub(super) struct OpenSink {
+    key: Key,
+    sink: OwnedMutexGuard<Sink>,
+    pub(super) standing: Standing,
+    /// What it held when the stream began, until the stream has passed it.
+    held: Option<Cursor>,
+    /// As last recorded.
+    record: Option<Record>,
+}
+
+impl Sinks {
+    /// Opens every sink for the stream `identity`. A sink whose last stream is still stuck in it is waited for as long
+    /// as `patience`.
+    pub(super) async fn open(
+        named: &[NamedSink],
+        database: &DatabaseName,
+        identity: &Arc<StreamIdentity>,
+        positions: Arc<Positions>,
+        patience: Duration,
+    ) -> Result<Self, SinkError> {
+        let each = named.iter().map(async |named| {
+            let Ok(mut sink) = timeout(patience, Arc::clone(&named.sink).lock_owned()).await else {
+                return Err(SinkError {
+                    sentence: format!("the sink {} is still stuck in a write", named.name),
+                    hint: "see what its disk or its reader waits for".to_owned(),
+                    source: None,
+                });
+            };
+            let mut standing = sink.open(Arc::clone(identity)).await?;
+            let key = Key { database: database.clone(), sink: named.name.clone() };
+            merge(&mut standing, positions.get(&key), sink.holds_record());
+            Ok(OpenSink { key, sink, record: standing.record.clone(), standing, held: None })
+        });
+        let each = try_join_all(each).await?;
+        Ok(Self { each, positions })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OpenSink> {
+        self.each.iter()
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.each.len()
+    }
+
+    /// Sink `at` goes on behind `held`.
+    pub(super) fn resume(&mut self, at: usize, held: Option<Cursor>) {
+        self.each[at].held = held;
+    }
+
+    /// Sink `at` begins anew with `record`, behind `gap`.
+    pub(super) async fn adopt(&mut self, at: usize, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
+        let Self { each, positions } = self;
+        let open = &mut each[at];
+        open.sink.adopt(record.clone(), gap).await?;
+        // Also for a sink that holds its own record: what the store has of the stream before must not count.
+        positions.record_now(open.key.clone(), record.clone()).await.map_err(|error| unrecorded(&error))?;
+        open.record = Some(record);
+        open.held = None;
+        Ok(())
+    }
+
+    /// What the positions' store is to hold of each sink, for idle acknowledgements.
+    pub(super) fn ledger(&self, identity: &StreamIdentity) -> Ledger {
+        let entry = |open: &OpenSink| {
+            let record = open.record.clone().unwrap_or_else(|| Record {
+                system_identifier: identity.system_identifier,
+                timeline: identity.timeline,
+                slot: identity.slot.clone(),
+                acknowledged: None,
+                cursor: None,
+            });
+            (open.key.clone(), std::sync::Mutex::new(Record { timeline: identity.timeline, ..record }))
+        };
+        Ledger { positions: Arc::clone(&self.positions), entries: self.each.iter().map(entry).collect() }
+    }
+
+    /// Gives every batch to every sink until there are no more.
+    pub(super) async fn deliver(
+        mut self,
+        mut batches: mpsc::Receiver<Arc<Batch>>,
+        progress: Arc<Progress>,
+        ledger: Arc<Ledger>,
+    ) -> Result<(), SinkError> {
+        while let Some(batch) = batches.recv().await {
+            let writes = self.each.iter_mut().enumerate().map(async |(at, open)| {
+                progress.busy(at);
+                if let Some(news) = open.news(&batch) {
+                    let (cursor, end_lsn) = (news.cursor, news.end_lsn);
+                    open.sink.write(news).await?;
+                    ledger.advance(at, cursor, end_lsn, !open.sink.holds_record()).await?;
+                }
+                faults::point(Point::BatchDurable);
+                progress.durable(at, batch.units, batch.end_lsn);
+                Ok(())
+            });
+            join_all(writes).await.into_iter().collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+}
+
+impl OpenSink {
+    /// The part of `batch` that the sink does not hold yet.
+    fn news(&mut self, batch: &Arc<Batch>) -> Option<Arc<Batch>> {
+        let Some(held) = &self.held else { return Some(Arc::clone(batch)) };
+        let news = batch.beyond(held).map(Arc::new);
+        if news.is_some() {
+            self.held = None;
+        }
+        news
+    }
+}
+
+/// What the positions' store knows and the sink does not: idle acknowledgements, and all of a sink without a record.
+fn merge(standing: &mut Standing, stored: Option<Record>, holds_record: bool) {
+    let Some(stored) = stored else { return };
+    match &mut standing.record {
+        Some(record) => {
+            let same = record.system_identifier == stored.system_identifier && record.slot == stored.slot;
+            if same && stored.acknowledged > record.acknowledged {
+                record.acknowledged = stored.acknowledged;
+                record.timeline = record.timeline.max(stored.timeline);
+            }
+        }
+        None if !holds_record => {
+            standing.cursor = stored.cursor;
+            standing.record = Some(stored);
+        }
+        // Its own record is gone, and with it what it held.
+        None => standing.record = Some(stored),
+    }
+}
+
+fn unrecorded(error: &PositionsError) -> SinkError {
+    SinkError {
+        sentence: format!("the position can't be recorded in the state directory: {error}"),
+        hint: "make room in the state directory, or let slotd's user write there".to_owned(),
+        source: None,
+    }
+}
+
+/// The records of one stream's sinks, as the positions' store is to have them.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    positions: Arc<Positions>,
+    entries: Vec<(Key, std::sync::Mutex<Record>)>,
+}
+
+impl Ledger {
+    /// Records durably, with those of all other slots in one write, that `idle` may be acknowledged.
+    pub(super) async fn record_idle(self: Arc<Self>, idle: EndLsn) -> Result<EndLsn, SinkError> {
+        let each = self.entries.iter().map(|(key, record)| {
+            let record = update(record, |record| record.acknowledged = record.acknowledged.max(Some(idle)));
+            self.positions.record(key.clone(), record)
+        });
+        try_join_all(each).await.map_err(|error| unrecorded(&error))?;
+        Ok(idle)
+    }
+
+    /// Sink `at` holds what ends at `cursor`; `now` if it has no record of its own.
+    async fn advance(
+        &self,
+        at: usize,
+        cursor: Option<Cursor>,
+        end_lsn: Option<EndLsn>,
+        now: bool,
+    ) -> Result<(), SinkError> {
+        let Some((key, record)) = self.entries.get(at) else { return Ok(()) };
+        let record = update(record, |record| {
+            record.cursor = cursor.or(record.cursor);
+            record.acknowledged = record.acknowledged.max(end_lsn);
+        });
+        if now {
+            self.positions.record_now(key.clone(), record).await.map_err(|error| unrecorded(&error))?;
+        }
+        Ok(())
+    }
+}
+
+fn update(record: &std::sync::Mutex<Record>, change: impl FnOnce(&mut Record)) -> Record {
+    let mut record = record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    change(&mut record);
+    record.clone()
+}

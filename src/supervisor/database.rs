@@ -1,0 +1,226 @@
+//! The life of one database: try, stream, wait, try again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Status;
+use crate::guard::{PERIOD, Seen};
+use crate::postgres::trouble::{self, Class, Diagnosis, Step};
+use crate::provision::{self, Refusal as Refused};
+use crate::retry::Backoff;
+use crate::status::{Condition, Reason, Refusal, Reply, State, Trouble};
+use crate::stream::{End, Holes, Pipeline, Started};
+
+/// How often the publication of a database that streams is looked at.
+const CHECK_PERIOD: Duration = Duration::from_secs(60);
+/// A stream that lived this long counts as a success.
+const SUCCESS: Duration = Duration::from_secs(5);
+
+/// The operator accepts a gap.
+#[derive(Debug)]
+pub(super) struct Resume {
+    pub(super) reply: oneshot::Sender<Reply>,
+}
+
+/// The task of one database.
+#[derive(Debug)]
+pub(super) struct Keep {
+    pipeline: Pipeline,
+    provisioning: Arc<Semaphore>,
+    seen: watch::Receiver<Option<Seen>>,
+    resumes: mpsc::Receiver<Resume>,
+}
+
+impl Keep {
+    pub(super) const fn new(
+        pipeline: Pipeline,
+        provisioning: Arc<Semaphore>,
+        seen: watch::Receiver<Option<Seen>>,
+        resumes: mpsc::Receiver<Resume>,
+    ) -> Self {
+        Self { pipeline, provisioning, seen, resumes }
+    }
+
+    /// Looks after the database until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        match self.pipeline.database.status {
+            Status::Active => self.active(stop).await,
+            Status::Disabled => self.disabled(stop).await,
+        }
+    }
+
+    async fn active(&mut self, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        let mut resume: Option<Resume> = None;
+        loop {
+            let holes = if resume.is_some() { Holes::Accept } else { Holes::Refuse };
+            let prepared = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                prepared = self.prepare(holes) => prepared,
+            };
+            self.pipeline.reporter.round_done();
+            let end = match prepared {
+                Ok(started) => {
+                    self.pipeline.reporter.next_try(None);
+                    answer(resume.take(), Ok("streaming behind a gap record".to_owned()));
+                    let begun = Instant::now();
+                    let end = self.stream(started, &stop).await;
+                    if begun.elapsed() >= SUCCESS {
+                        backoff.reset();
+                    }
+                    end
+                }
+                Err(end) => end,
+            };
+            let (state, trouble, wait) = match end {
+                End::Stopped => return,
+                End::Lost(trouble) => (State::Lost, trouble, PERIOD),
+                End::Trouble(Diagnosis { class: Class::Operator, trouble }) => (State::Failed, trouble, PERIOD),
+                End::Trouble(Diagnosis { class: Class::Retry, trouble }) => {
+                    (State::Retrying, trouble, backoff.next_wait())
+                }
+                End::Trouble(Diagnosis { class: Class::Held, trouble }) => {
+                    (State::Waiting, trouble, backoff.next_wait())
+                }
+            };
+            answer(resume.take(), Err(Refusal::Failed(trouble.sentence.clone())));
+            self.pipeline.reporter.condition(Condition::Other(state, trouble));
+            let until = SignedDuration::try_from(wait).ok().and_then(|wait| Timestamp::now().checked_add(wait).ok());
+            self.pipeline.reporter.next_try(until);
+            resume = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(asked) = self.resumes.recv() => Some(asked),
+                () = sleep(wait) => None,
+            };
+            if state != State::Lost
+                && let Some(asked) = resume.take()
+            {
+                answer(Some(asked), Err(not_lost()));
+            }
+        }
+    }
+
+    /// From nothing to a stream that has started.
+    async fn prepare(&self, holes: Holes) -> Result<Started, End> {
+        let Pipeline { database, connector, reporter, .. } = &self.pipeline;
+        let to = &database.connection;
+        // Closed never: the semaphore lives as long as the agent.
+        let _turn = self.provisioning.acquire().await;
+        if reporter.status().condition.state() == State::Pending {
+            let trouble = Trouble::new(Reason::Starting, "connecting and comparing", "nothing to do");
+            reporter.condition(Condition::Other(State::Provisioning, trouble));
+        }
+        let connect = |error| End::Trouble(trouble::of_connect(&error, to));
+        let mut replication = connector.replication(to).await.map_err(connect)?;
+        let opened = self.pipeline.open(&mut replication).await?;
+        let sql = connector.sql(to).await.map_err(connect)?;
+        let known = opened.knows_slot();
+        let ensured = provision::ensure(database, connector, &sql, &mut replication, reporter, known, holes).await;
+        let ensured = ensured.map_err(|refused| self.refused(refused))?;
+        reporter.findings(ensured.findings);
+        self.pipeline.start(opened, replication, &ensured.slot, ensured.in_recovery, holes).await
+    }
+
+    fn refused(&self, refused: Refused) -> End {
+        match refused {
+            Refused::Lost { reason, sentence } => End::Lost(self.pipeline.lost(reason, sentence)),
+            Refused::Trouble(diagnosis) => End::Trouble(diagnosis),
+        }
+    }
+
+    /// Streams, and looks at the publication every so often.
+    async fn stream(&mut self, started: Started, stop: &CancellationToken) -> End {
+        let Self { pipeline, resumes, .. } = self;
+        let Pipeline { database, connector, reporter, .. } = &*pipeline;
+        let first = CHECK_PERIOD.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
+        let mut checks = interval_at(Instant::now() + first, CHECK_PERIOD);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let streaming = pipeline.run(started, stop);
+        tokio::pin!(streaming);
+        loop {
+            tokio::select! {
+                biased;
+                end = &mut streaming => return end,
+                Some(asked) = resumes.recv() => answer(Some(asked), Err(not_lost())),
+                _ = checks.tick() => {
+                    let checked = tokio::select! {
+                        biased;
+                        end = &mut streaming => return end,
+                        checked = provision::check(database, connector) => checked,
+                    };
+                    match checked {
+                        Ok(findings) => reporter.findings(findings),
+                        Err(diagnosis) => tracing::debug!("the publication could not be looked at: {}", diagnosis.trouble.sentence),
+                    }
+                    reporter.round_done();
+                }
+            }
+        }
+    }
+
+    /// Not read; its slot is watched all the same, by the guard, and judged anew whenever the guard sees it changed.
+    async fn disabled(&mut self, stop: CancellationToken) {
+        loop {
+            let condition = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                inspected = self.inspect() => match inspected {
+                    Ok(Some(trouble)) => Condition::Other(State::Lost, trouble),
+                    // That a disabled database can't be observed shows in the age of its observation.
+                    Ok(None) | Err(_) => Condition::Other(State::Disabled, Trouble::new(
+                        Reason::DisabledByFile,
+                        "the file says `disabled`: nothing is read, and the slot, if there is one, is watched",
+                        "set status = \"active\" and reload",
+                    )),
+                },
+            };
+            self.pipeline.reporter.condition(condition);
+            self.pipeline.reporter.round_done();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(asked) = self.resumes.recv() => answer(Some(asked), Err(not_lost())),
+                changed = self.seen.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Judges without touching anything: why the slot no longer leads on, if it does not.
+    async fn inspect(&self) -> Result<Option<Trouble>, End> {
+        let Pipeline { database, connector, .. } = &self.pipeline;
+        let to = &database.connection;
+        let connect = |error| End::Trouble(trouble::of_connect(&error, to));
+        let mut replication = connector.replication(to).await.map_err(connect)?;
+        let opened = self.pipeline.open(&mut replication).await?;
+        let sql = connector.sql(to).await.map_err(connect)?;
+        let observed = provision::observe(&sql, database).await;
+        let observed = observed.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
+        let Some(slot) = &observed.slot else {
+            let sentence = format!("the slot {} is gone", database.slot);
+            return Ok(opened.knows_slot().then(|| self.pipeline.lost(Reason::SlotMissing, sentence)));
+        };
+        if let Some(why) = slot.invalidation() {
+            let sentence = format!("the server has invalidated the slot {}: {why}", database.slot);
+            return Ok(Some(self.pipeline.lost(Reason::SlotInvalidated, sentence)));
+        }
+        Ok(self.pipeline.inspect(&opened, slot, observed.server.in_recovery))
+    }
+}
+
+fn not_lost() -> Refusal {
+    Refusal::Conflict("the database is not lost: there is no gap to accept".to_owned())
+}
+
+fn answer(resume: Option<Resume>, outcome: Reply) {
+    if let Some(Resume { reply }) = resume {
+        // The one who asked may have gone.
+        drop(reply.send(outcome));
+    }
+}

@@ -1,0 +1,155 @@
+//! From the startup message to the first ReadyForQuery.
+//!
+//! A password goes out as SCRAM, which proves both sides to each other; in clear text or md5 only where the channel is
+//! trusted ([`Channel::Trusted`]), since anyone who answers for the server would have it otherwise.
+//!
+//! Source: <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-START-UP>,
+//! <https://www.postgresql.org/docs/current/sasl-authentication.html>.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256};
+use postgres_protocol::message::backend::{AuthenticationSaslBody, Message};
+use postgres_protocol::message::frontend;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::ServerError;
+
+/// What lies below the login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Channel {
+    /// TLS that verified the server's name, loopback, or a Unix socket.
+    Trusted { end_point: Option<Vec<u8>> },
+    /// Everything else. `end_point` is the hash of the server's certificate (RFC 5929), where there is one.
+    Untrusted { end_point: Option<Vec<u8>> },
+}
+
+/// The login failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    #[error("the server asks for {0} authentication, which slotd does not speak")]
+    Method(&'static str),
+    #[error("the server asks for a password and none is given")]
+    NoPassword,
+    #[error("the server sent what does not belong into a login")]
+    Protocol(#[source] Option<std::io::Error>),
+    #[error("{0}")]
+    Refused(ServerError),
+    #[error("the server could not prove that it knows the password's verifier")]
+    Scram(#[source] std::io::Error),
+    #[error("the server asks for the password {0}, and the channel to it is not verified")]
+    Unsafe(&'static str),
+}
+
+/// How far the login is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The session is ready; the server's settings as it reported them.
+    Ready(BTreeMap<String, String>),
+    Waiting,
+}
+
+/// One login.
+#[expect(missing_debug_implementations, reason = "holds a password")]
+pub struct Login {
+    user: String,
+    password: Option<SecretString>,
+    channel: Channel,
+    scram: Option<ScramSha256>,
+    settings: BTreeMap<String, String>,
+}
+
+impl Login {
+    /// Begins a login and appends the startup message with `parameters` to `out`.
+    ///
+    /// # Errors
+    /// A parameter holds a NUL.
+    pub fn start(
+        user: &str,
+        password: Option<SecretString>,
+        channel: Channel,
+        parameters: &[(&str, &str)],
+        out: &mut BytesMut,
+    ) -> Result<Self, LoginError> {
+        let all = std::iter::once(("user", user)).chain(parameters.iter().copied());
+        frontend::startup_message(all, out).map_err(|error| LoginError::Protocol(Some(error)))?;
+        Ok(Self { user: user.to_owned(), password, channel, scram: None, settings: BTreeMap::new() })
+    }
+
+    /// Takes the server's next message and appends the answer, if it wants one, to `out`.
+    ///
+    /// # Errors
+    /// The server refuses, asks for what must not be given, or breaks the protocol.
+    pub fn step(&mut self, message: Message, out: &mut BytesMut) -> Result<Progress, LoginError> {
+        let broken = |error| LoginError::Protocol(Some(error));
+        match message {
+            Message::AuthenticationOk | Message::BackendKeyData(_) | Message::NoticeResponse(_) => {}
+            Message::AuthenticationCleartextPassword => {
+                let password = self.password_in_the_open("in clear text")?;
+                frontend::password_message(password.expose_secret().as_bytes(), out).map_err(broken)?;
+            }
+            Message::AuthenticationMd5Password(body) => {
+                let password = self.password_in_the_open("by md5")?;
+                let hash = md5_hash(self.user.as_bytes(), password.expose_secret().as_bytes(), body.salt());
+                frontend::password_message(hash.as_bytes(), out).map_err(broken)?;
+            }
+            Message::AuthenticationSasl(body) => self.begin_scram(&body, out)?,
+            Message::AuthenticationSaslContinue(body) => {
+                let scram = self.scram.as_mut().ok_or(LoginError::Protocol(None))?;
+                scram.update(body.data()).map_err(LoginError::Scram)?;
+                frontend::sasl_response(scram.message(), out).map_err(broken)?;
+            }
+            Message::AuthenticationSaslFinal(body) => {
+                let scram = self.scram.as_mut().ok_or(LoginError::Protocol(None))?;
+                scram.finish(body.data()).map_err(LoginError::Scram)?;
+            }
+            Message::AuthenticationGss | Message::AuthenticationSspi => return Err(LoginError::Method("GSSAPI")),
+            Message::AuthenticationKerberosV5 => return Err(LoginError::Method("Kerberos V5")),
+            Message::AuthenticationScmCredential => return Err(LoginError::Method("SCM credential")),
+            Message::ParameterStatus(body) => {
+                let (name, value) = (body.name().map_err(broken)?, body.value().map_err(broken)?);
+                self.settings.insert(name.to_owned(), value.to_owned());
+            }
+            Message::ReadyForQuery(_) => return Ok(Progress::Ready(std::mem::take(&mut self.settings))),
+            Message::ErrorResponse(body) => {
+                return Err(LoginError::Refused(ServerError::from_fields(body.fields())));
+            }
+            _ => return Err(LoginError::Protocol(None)),
+        }
+        Ok(Progress::Waiting)
+    }
+
+    fn begin_scram(&mut self, body: &AuthenticationSaslBody, out: &mut BytesMut) -> Result<(), LoginError> {
+        let broken = |error| LoginError::Protocol(Some(error));
+        let password = self.password.as_ref().ok_or(LoginError::NoPassword)?;
+        let (mut plain, mut plus) = (false, false);
+        let mut mechanisms = body.mechanisms();
+        while let Some(mechanism) = mechanisms.next().map_err(broken)? {
+            plain |= mechanism == SCRAM_SHA_256;
+            plus |= mechanism == SCRAM_SHA_256_PLUS;
+        }
+        let (Channel::Trusted { end_point } | Channel::Untrusted { end_point }) = &self.channel;
+        let (mechanism, binding) = match end_point {
+            Some(hash) if plus => (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash.clone())),
+            // We could bind and the server says that it can't: a man in the middle is found out by this.
+            Some(_) if plain => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+            None if plain => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+            _ => return Err(LoginError::Method("SASL, by a mechanism other than SCRAM-SHA-256,")),
+        };
+        let scram = ScramSha256::new(password.expose_secret().as_bytes(), binding);
+        frontend::sasl_initial_response(mechanism, scram.message(), out).map_err(broken)?;
+        self.scram = Some(scram);
+        Ok(())
+    }
+
+    fn password_in_the_open(&self, how: &'static str) -> Result<&SecretString, LoginError> {
+        let password = self.password.as_ref().ok_or(LoginError::NoPassword)?;
+        match self.channel {
+            Channel::Trusted { .. } => Ok(password),
+            Channel::Untrusted { .. } => Err(LoginError::Unsafe(how)),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The commands that speak to an agent: the binary itself, against the real socket with a registry behind it.
+
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use slotd::config::Status;
+use slotd::http::{self, ControlSocket, Listeners};
+use slotd::ident::{DatabaseName, PublicationName, SlotName};
+use slotd::status::{Bounds, Command, Condition, DatabaseStatus, Reason, Refusal, Registry, Reporter, State, Trouble};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+struct Agent {
+    registry: Registry,
+    commands: mpsc::Receiver<Command>,
+    cancel: CancellationToken,
+    serving: JoinHandle<()>,
+    folder: tempfile::TempDir,
+}
+
+impl Agent {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bounds = Bounds { grace: Duration::from_secs(60), silence: Duration::from_secs(30) };
+        let registry = Registry::new("slotd.toml", bounds);
+        let (send, commands) = mpsc::channel(1);
+        let cancel = CancellationToken::new();
+        let socket = ControlSocket::bind(folder.path().join("slotd.sock")).unwrap();
+        let listeners = Listeners { port: None, socket: Some(socket) };
+        let serving = tokio::spawn(http::serve(listeners, registry.clone(), send, cancel.clone()));
+        Self { registry, commands, cancel, serving, folder }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("slotd.sock")
+    }
+
+    fn add_shop(&self) -> Reporter {
+        let shop = DatabaseStatus::new(
+            DatabaseName::new("shop").unwrap(),
+            SlotName::new("slotd_shop").unwrap(),
+            PublicationName::new("slotd_shop").unwrap(),
+            Status::Active,
+            Timestamp::now(),
+        );
+        self.registry.add(shop)
+    }
+
+    async fn slotd(&self, args: &str) -> (i32, String, String) {
+        slotd(&format!("{args} --socket {}", self.socket().display())).await
+    }
+}
+
+/// Exit status, standard output, standard error.
+async fn slotd(args: &str) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = tokio::process::Command::new(env!("CARGO_BIN_EXE_slotd"))
+        .args(args.split(' '))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+fn lost() -> Condition {
+    Condition::Other(
+        State::Lost,
+        Trouble::new(Reason::SlotMissing, "slot slotd_shop is gone", "slotd resume shop --accept-gap"),
+    )
+}
+
+#[tokio::test]
+async fn status_ends_with_the_verdict() {
+    let agent = Agent::start();
+    assert_eq!(agent.slotd("status").await.0, 0);
+    let shop = agent.add_shop();
+    shop.condition(Condition::Streaming);
+    assert_eq!(agent.slotd("status").await.0, 0);
+
+    shop.condition(Condition::Other(State::Retrying, Trouble::new(Reason::Sink, "the disk is full", "make room")));
+    let (exit, table, _) = agent.slotd("status shop").await;
+    assert_eq!(exit, 3);
+    assert!(table.contains("retrying") && table.contains("the disk is full") && table.contains("make room"), "{table}");
+
+    shop.condition(lost());
+    let (exit, json, _) = agent.slotd("status --json").await;
+    assert_eq!(exit, 4);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["databases"][0]["reason"], "slot_missing");
+
+    let (exit, _, complaint) = agent.slotd("status crm").await;
+    assert_eq!(exit, 1);
+    assert!(complaint.starts_with("slotd: the agent has no database called crm\n"), "{complaint}");
+}
+
+#[tokio::test]
+async fn no_agent_is_told_with_the_socket_that_was_tried() {
+    let (exit, _, complaint) = slotd("status --socket /nonexistent/slotd.sock").await;
+    assert_eq!(exit, 69);
+    assert!(complaint.contains("/nonexistent/slotd.sock") && complaint.contains("slotd run"), "{complaint}");
+}
+
+#[tokio::test]
+async fn usage_help_and_version_have_their_exit_status() {
+    assert_eq!(slotd("nonsense").await.0, 64);
+    assert_eq!(slotd("resume shop").await.0, 64);
+    let (exit, help, _) = slotd("--help").await;
+    assert_eq!(exit, 0);
+    assert!(help.contains("Examples:"));
+    assert_eq!(
+        slotd("--version").await,
+        (0, concat!("slotd ", env!("CARGO_PKG_VERSION"), "\n").to_owned(), String::new())
+    );
+}
+
+#[tokio::test]
+async fn resume_says_the_price_before_it_is_paid() {
+    let mut agent = Agent::start();
+    let shop = agent.add_shop();
+    shop.condition(Condition::Streaming);
+    let (exit, said, _) = agent.slotd("resume shop --accept-gap --yes").await;
+    assert_eq!((exit, said.as_str()), (0, "shop is streaming, not lost: there is nothing to resume\n"));
+
+    shop.condition(lost());
+    let (exit, said, complaint) = agent.slotd("resume shop --accept-gap").await;
+    assert_eq!(exit, 64);
+    assert!(said.contains("slot slotd_shop is gone") && said.contains("never delivered"), "{said}");
+    assert!(complaint.contains("slotd resume shop --accept-gap --yes"), "{complaint}");
+    assert!(agent.commands.try_recv().is_err(), "nothing was asked of the supervisor");
+
+    let paid = async {
+        let Some(Command::Resume { database, reply }) = agent.commands.recv().await else { panic!() };
+        reply.send(Ok(format!("{database} streams behind a gap record"))).unwrap();
+    };
+    let args = format!("resume shop --accept-gap --yes --socket {}", agent.folder.path().join("slotd.sock").display());
+    let (ended, ()) = tokio::join!(slotd(&args), paid);
+    assert_eq!(ended, (0, "shop streams behind a gap record\n".to_owned(), String::new()));
+}
+
+#[tokio::test]
+async fn reload_shows_the_mistakes_of_a_wrong_file() {
+    let mut agent = Agent::start();
+    let args = format!("reload --socket {}", agent.socket().display());
+    let supervisor = async {
+        let Some(Command::Reload { reply }) = agent.commands.recv().await else { panic!() };
+        reply.send(Err(Refusal::File("slotd.toml:3:1: unknown key\n".to_owned()))).unwrap();
+        let Some(Command::Reload { reply }) = agent.commands.recv().await else { panic!() };
+        reply.send(Ok("1 database changed".to_owned())).unwrap();
+    };
+    let caller = async { (slotd(&args).await, slotd(&args).await) };
+    let ((wrong, right), ()) = tokio::join!(caller, supervisor);
+    assert_eq!(wrong.0, 78);
+    assert!(wrong.2.starts_with("slotd.toml:3:1: unknown key\nslotd: the file is wrong"), "{}", wrong.2);
+    assert_eq!(right, (0, "1 database changed\n".to_owned(), String::new()));
+
+    agent.cancel.cancel();
+    agent.serving.await.unwrap();
+}

@@ -1,0 +1,23 @@
+//! What the tests stand on: real servers, the real binary, a workload that knows its own history.
+//!
+//! Everything started here ends with the test process, killed or not ([`guard`]). Nothing sleeps for a state that can be
+//! asked for: [`Slotd::await_state`] and its like ask.
+
+mod cluster;
+mod guard;
+mod history;
+mod http;
+mod server;
+mod session;
+#[expect(dead_code, reason = "slotd does not stream yet")]
+mod slotd;
+mod tls;
+
+mod tests;
+
+pub(crate) use cluster::{Cluster, VERSIONS};
+pub(crate) use history::{History, compare, seed};
+pub(crate) use server::Options;
+#[expect(unused_imports, reason = "slotd does not stream yet")]
+pub(crate) use slotd::Slotd;
+pub(crate) use tls::Authority;

@@ -1,0 +1,258 @@
+//! The real binary, with a configuration, a state directory and a socket of its own.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use super::guard::{Folder, User};
+use super::http;
+
+/// How long a state may take to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A slotd, running or not; what it left on the disk stays until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Slotd {
+    child: Option<Child>,
+    envs: Vec<(String, String)>,
+    // Last: its guard ends what is left.
+    folder: Folder,
+}
+
+impl Slotd {
+    /// One that is not started, for the configuration `text`.
+    pub(crate) fn new(text: &str) -> Self {
+        let user = User { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
+        let slotd = Self { child: None, envs: Vec::new(), folder: Folder::new("run", user).unwrap() };
+        for folder in ["state", "run"] {
+            fs::create_dir(slotd.path(folder)).unwrap();
+        }
+        slotd.configure(text);
+        slotd
+    }
+
+    /// One that runs.
+    pub(crate) fn run(text: &str) -> Self {
+        let mut slotd = Self::new(text);
+        slotd.start();
+        slotd
+    }
+
+    /// Writes the configuration anew; [`Slotd::sighup`] makes it read. HTTP listens on a free port unless `text` says
+    /// otherwise.
+    pub(crate) fn configure(&self, text: &str) {
+        let listen = if text.contains("[http]") { "" } else { "http.listen = \"127.0.0.1:0\"\n" };
+        fs::write(self.config_path(), format!("{listen}{text}")).unwrap();
+    }
+
+    /// A variable of its environment, from its next start on.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        self.unset_env(name);
+        self.envs.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Takes the variable away again.
+    pub(crate) fn unset_env(&mut self, name: &str) {
+        self.envs.retain(|(known, _)| known != name);
+    }
+
+    /// `slotd run`, on what the last one left.
+    pub(crate) fn start(&mut self) {
+        assert!(self.child.is_none(), "slotd runs already");
+        let child = self.command(&["run"]).kill_on_drop(true).spawn().unwrap();
+        self.child = Some(child);
+    }
+
+    /// Another command on the same configuration, state and socket, to its end: status, standard output.
+    pub(crate) async fn command_output(&self, args: &[&str]) -> (ExitStatus, String) {
+        let output = self.command(args).stdout(Stdio::piped()).output().await.unwrap();
+        (output.status, String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let open = |name: &str| File::options().create(true).append(true).open(self.path(name)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slotd"));
+        command
+            .args(args)
+            .arg("-c")
+            .arg(self.config_path())
+            .env("STATE_DIRECTORY", self.state_dir())
+            .env("RUNTIME_DIRECTORY", self.path("run"))
+            .envs(self.envs.iter().map(|(name, value)| (name, value)))
+            // The guard knows its processes by their folder.
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(open("stdout"))
+            .stderr(open("log"));
+        command
+    }
+
+    /// Its state directory.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// Its configuration file.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.path("slotd.toml")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// All that it has logged, over all of its starts.
+    pub(crate) fn log(&self) -> String {
+        read(&self.path("log"))
+    }
+
+    /// All that it has written to standard output, over all of its starts.
+    pub(crate) fn stdout(&self) -> String {
+        read(&self.path("stdout"))
+    }
+
+    /// Its process, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
+    /// The status and the body of `GET path`; `None` while nobody answers.
+    pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
+        http::get(&self.path("run").join("slotd.sock"), path).await.ok()
+    }
+
+    /// What `GET /health/{name}` says; null while nobody answers.
+    pub(crate) async fn health(&self, name: &str) -> Value {
+        let answer = self.get(&format!("/health/{name}")).await;
+        answer.and_then(|(_, body)| serde_json::from_str(&body).ok()).unwrap_or_default()
+    }
+
+    /// Waits until the health answer of `name` is as wished, and gives it; panics after a minute, and as soon as slotd
+    /// has ended.
+    pub(crate) async fn await_until(&mut self, name: &str, wish: impl Fn(&Value) -> bool) -> Value {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let health = self.health(name).await;
+            if wish(&health) {
+                return health;
+            }
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
+            assert!(ended.is_none(), "slotd ended with {ended:?}; last health {health:#}\n{}", self.log());
+            let late = tokio::time::Instant::now() > deadline;
+            assert!(!late, "the health answer of {name} is not as awaited: {health:#}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits for the state `state` of `name`.
+    pub(crate) async fn await_state(&mut self, name: &str, state: &str) -> Value {
+        self.await_until(name, |health| health["state"] == state).await
+    }
+
+    /// Waits until all that was committed on the server before this call is acknowledged.
+    pub(crate) async fn await_acknowledged(&mut self, cluster: &super::Cluster, name: &str) -> Value {
+        let lsn = cluster.value("postgres", "SELECT pg_current_wal_insert_lsn()").await.unwrap();
+        let end = lsn_of(&lsn).unwrap();
+        let reached = |health: &Value| {
+            health["positions"]["acknowledged"]
+                .as_str()
+                .and_then(lsn_of)
+                .is_some_and(|acknowledged| acknowledged >= end)
+        };
+        self.await_until(name, reached).await
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("slotd does not run");
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Asks it to read its configuration again.
+    pub(crate) fn sighup(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Stops it from doing anything, until [`Slotd::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// A clean stop; gives the exit status.
+    pub(crate) async fn sigterm(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended().await
+    }
+
+    /// SIGKILL; it is gone on return.
+    pub(crate) async fn kill9(&mut self) {
+        self.signal(Signal::KILL);
+        assert_eq!(self.ended().await.signal(), Some(Signal::KILL.as_raw()), "{}", self.log());
+    }
+
+    /// Waits for its end: at a crash point, or after a second signal.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("slotd does not run");
+        match tokio::time::timeout(PATIENCE, child.wait()).await {
+            Ok(status) => status.unwrap(),
+            Err(_) => panic!("slotd runs on\n{}", self.log()),
+        }
+    }
+
+    /// The changes that the default file sink holds of `database`: its finished files in order, then the current one,
+    /// without an unfinished last line.
+    pub(crate) fn lines(&self, database: &str) -> Vec<Value> {
+        lines_of(&self.state_dir().join("changes"), database)
+    }
+}
+
+/// The changes in a file series. A rotation in between is noticed, and the reading begun again.
+pub(crate) fn lines_of(folder: &Path, database: &str) -> Vec<Value> {
+    loop {
+        let names = series(folder, database);
+        let text: String = names.iter().map(|name| whole_lines(read(&folder.join(name)))).collect();
+        if names == series(folder, database) {
+            return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        }
+    }
+}
+
+/// The names of a file series, the oldest first; `{database}.000001.jsonl` is older than `{database}.jsonl`.
+fn series(folder: &Path, database: &str) -> Vec<String> {
+    let current = format!("{database}.jsonl");
+    let finished = |name: &String| {
+        let number = name.strip_prefix(database).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".jsonl"));
+        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut series: Vec<String> = names.iter().filter(|name| finished(name)).cloned().collect();
+    series.sort();
+    series.extend(names.into_iter().filter(|name| *name == current));
+    series
+}
+
+fn whole_lines(mut text: String) -> String {
+    text.truncate(text.rfind('\n').map_or(0, |last| last + 1));
+    text
+}
+
+fn read(path: &Path) -> String {
+    fs::read(path).map_or_else(|_| String::new(), |text| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// An LSN as Postgres writes it.
+pub(crate) fn lsn_of(text: &str) -> Option<u64> {
+    let (high, low) = text.split_once('/')?;
+    Some(u64::from_str_radix(high, 16).ok()? << 32 | u64::from_str_radix(low, 16).ok()?)
+}
