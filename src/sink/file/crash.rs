@@ -358,7 +358,7 @@ fn die_everywhere(keep: Keep, breaks: Breaks) -> Result<(), String> {
         while live(operations, seed, keep, breaks)? {
             operations += 1;
         }
-        assert!(operations > 60, "only {operations} operations");
+        assert!(operations > 40, "only {operations} operations");
     }
     Ok(())
 }
