@@ -92,6 +92,11 @@ impl Forgetful {
         inner.dies_after = Some(inner.operations + operations);
     }
 
+    /// Another process begins under the same kernel: what waited still waits.
+    pub fn revive(&self) {
+        self.lock_inner().dies_after = None;
+    }
+
     /// Whether it has died.
     #[must_use]
     pub fn is_dead(&self) -> bool {

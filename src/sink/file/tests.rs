@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use super::crash::{Plain, config, record, stream};
 use super::*;
-use crate::change::Cursor;
 use crate::change::testing::{HandMade, text_table};
+use crate::change::{BatchBuilder, Cursor};
 use crate::config::{Keep, MinFree};
 use crate::lsn::{EndLsn, Lsn};
 use crate::storage::forgetful::Forgetful;
@@ -82,6 +82,22 @@ fn what_is_acknowledged_does_not_go_back_with_a_batch_that_ends_no_transaction()
     let found = series.open(stream("a")).unwrap();
     assert_eq!(found.record.unwrap().acknowledged, Some(EndLsn::of_commit(Lsn(340))));
     assert_eq!(found.cursor, cursor(400, false));
+}
+
+#[test]
+fn a_change_that_can_no_longer_be_decoded_is_not_left_out_in_silence() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = on_disk(temp.path());
+    three(&config);
+    let mut builder = BatchBuilder::default();
+    let whole = batch(400, "row");
+    builder.push(0, 4, None, whole.cursor.unwrap());
+    let broken = builder.finish(bytes::Bytes::from_static(b"what"), None);
+    let mut series = series(Disk, config);
+    series.open(stream("a")).unwrap();
+    let error = series.write(&broken).unwrap_err();
+    assert!(error.sentence.contains("of a batch of 1 changes"), "{error}");
+    assert_eq!(series.open(stream("a")).unwrap().cursor, cursor(300, true));
 }
 
 #[test]
@@ -211,10 +227,10 @@ fn a_file_that_is_moved_or_cut_while_it_is_written_is_an_error_before_anything_i
     let own = fs::read(&config.path).unwrap();
     let away = temp.path().join("away");
     let mut series = series(Disk, config.clone());
-    let harms: [&dyn Fn(); 3] =
-        [&|| fs::rename(&config.path, &away).unwrap(), &|| fs::write(&config.path, &own[..10]).unwrap(), &|| {
-            fs::write(&config.path, [&own[..], b"appended\n"].concat()).unwrap()
-        }];
+    let moved = || fs::rename(&config.path, &away).unwrap();
+    let cut = || fs::write(&config.path, &own[..10]).unwrap();
+    let appended = || fs::write(&config.path, [&own[..], b"appended\n"].concat()).unwrap();
+    let harms: [&dyn Fn(); 3] = [&moved, &cut, &appended];
     for harm in harms {
         series.open(stream("a")).unwrap();
         harm();
@@ -259,6 +275,19 @@ fn finished_files_are_kept_for_their_time() {
     }
     series.write(&batch(400, "row")).unwrap();
     assert_eq!([1, 2, 3, 4].map(|number| name(number).exists()), [false, false, true, true]);
+}
+
+#[test]
+fn a_file_with_a_number_that_is_not_given_yet_is_nobodys_to_remove() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = FileSinkConfig { rotate_size: 1, keep: Keep::Bytes(0), ..on_disk(temp.path()) };
+    let name = |number| temp.path().join(format!("shop.{number:06}.jsonl"));
+    let mut series = series(Disk, config);
+    series.open(stream("a")).unwrap();
+    series.adopt(record("a", None), None).unwrap();
+    fs::write(name(3), "somebody's\n").unwrap();
+    series.write(&batch(100, "row")).unwrap();
+    assert_eq!([1, 3].map(|number| name(number).exists()), [false, true]);
 }
 
 #[test]

@@ -121,6 +121,9 @@ fn a_dead_process_does_nothing_any_more() {
     assert!(file.sync().is_err() && file.len().is_err());
     assert!(storage.list(Path::new(DIR)).is_err() && storage.open(&path("a"), false).is_err());
     assert!(storage.crash(1).open(&path("a"), false).is_ok());
+    storage.revive();
+    assert_eq!(read(&storage, &path("a")).unwrap(), b"b");
+    assert_eq!(outcomes(&storage, "a").len(), 2, "it is still not durable");
 }
 
 #[test]

@@ -74,7 +74,8 @@ async fn an_urgent_one_does_not_wait_and_takes_along_what_does() {
     positions.record(key(0), record(1)).await.unwrap();
     let (begun, before) = (Instant::now(), lines(&storage));
     let (idle, urgent) = tokio::join!(positions.record(key(1), record(2)), positions.record_now(key(2), record(3)));
-    (idle.unwrap(), urgent.unwrap());
+    idle.unwrap();
+    urgent.unwrap();
     assert_eq!(lines(&storage), before + 1);
     assert!(begun.elapsed() < TICK);
 }
