@@ -116,7 +116,7 @@ impl Screen {
     }
 
     /// Shows a health answer.
-    pub(crate) fn health(&mut self, status: u16, health: &Value) -> Result<(), Failure> {
+    pub(crate) fn health(&self, status: u16, health: &Value) -> Result<(), Failure> {
         let words = [("reason", "because of"), ("sentence", "that is"), ("hint", "to end it")];
         let why: String = words
             .iter()
@@ -126,10 +126,12 @@ impl Screen {
         let retained = health["wal"]["retained_bytes"].as_u64();
         let retained =
             retained.map_or_else(String::new, |bytes| format!(", {} kB of WAL retained", thousands(bytes / 1024)));
-        let acknowledged = text(&health["positions"]["acknowledged"]);
+        let acknowledged = &health["positions"]["acknowledged"];
+        let acknowledged =
+            if acknowledged.is_string() { format!(", acknowledged to {}", text(acknowledged)) } else { String::new() };
         let head = self.paint("36", "  health  ");
         self.say(&format!(
-            "{head} GET /health/shop: {status} {}, {}, acknowledged to {acknowledged}{retained}{why}",
+            "{head} GET /health/shop: {status} {}, {}{acknowledged}{retained}{why}",
             text(&health["verdict"]),
             text(&health["state"]),
         ))
@@ -156,7 +158,7 @@ impl Screen {
     }
 }
 
-/// `id=7 customer=Ada`: the key first, nulls left out.
+/// `id=7 city=Graz`: the key first, nulls left out.
 fn row(record: &Map<String, Value>) -> String {
     let mut columns: Vec<_> = record.iter().filter(|(_, value)| !value.is_null()).collect();
     columns.sort_by_key(|(name, _)| *name != "id");

@@ -12,7 +12,7 @@ use super::session::connect;
 pub(crate) async fn open(socket: &Path) -> Result<(), Failure> {
     connect(socket, "postgres").await?.batch_execute("CREATE DATABASE shop").await?;
     let tables = "
-        CREATE TABLE orders (id bigserial PRIMARY KEY, customer text NOT NULL, item text NOT NULL, status text NOT NULL);
+        CREATE TABLE orders (id bigserial PRIMARY KEY, city text NOT NULL, item text NOT NULL, status text NOT NULL);
         CREATE TABLE carts (id bigserial PRIMARY KEY, item text NOT NULL);
         CREATE TABLE stock (item text PRIMARY KEY, pieces int NOT NULL);
         CREATE TABLE prices (id bigserial PRIMARY KEY, item int NOT NULL, cents int NOT NULL);
@@ -34,20 +34,20 @@ pub(crate) async fn work(socket: &Path) -> Result<(), Failure> {
 
 /// The statements of a step, a transaction each: every kind of change within seven seconds.
 fn next(step: u32) -> String {
-    const CUSTOMERS: [&str; 5] = ["Ada", "Grace", "Edsger", "Barbara", "Tony"];
+    const CITIES: [&str; 5] = ["Graz", "Lyon", "Porto", "Turku", "Vilnius"];
     const ITEMS: [&str; 4] = ["kettle", "teapot", "cup", "tray"];
     let pick = |names: &[&'static str]| names[fastrand::usize(..names.len())];
-    let (customer, item) = (pick(&CUSTOMERS), pick(&ITEMS));
+    let (city, item) = (pick(&CITIES), pick(&ITEMS));
     let last = "(SELECT max(id) FROM orders)";
     match step % 60 {
         8 => "INSERT INTO prices (item, cents) SELECT n, 100 + n % 900 FROM generate_series(1, 20000) AS n".to_owned(),
         16 => format!(
             "ALTER TABLE orders ADD COLUMN IF NOT EXISTS gift_note text;
-             INSERT INTO orders (customer, item, status, gift_note) VALUES ('{customer}', '{item}', 'new', 'With love')"
+             INSERT INTO orders (city, item, status, gift_note) VALUES ('{city}', '{item}', 'new', 'With love')"
         ),
         24 => "TRUNCATE carts".to_owned(),
         step if step % 4 == 0 => format!(
-            "INSERT INTO orders (customer, item, status) VALUES ('{customer}', '{item}', 'new');
+            "INSERT INTO orders (city, item, status) VALUES ('{city}', '{item}', 'new');
              UPDATE stock SET pieces = pieces - 1 WHERE item = '{item}'"
         ),
         step if step % 4 == 1 => format!("INSERT INTO carts (item) VALUES ('{item}'), ('{item}')"),

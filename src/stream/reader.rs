@@ -255,7 +255,7 @@ impl Reader {
     }
 
     /// A message that is not CopyData.
-    fn other(&mut self, header: Header) -> Result<Next, ReadError> {
+    fn other(&self, header: Header) -> Result<Next, ReadError> {
         use postgres_protocol::message::backend::Message as Backend;
 
         let mut frame = self.copy.buf[self.parsed..self.parsed + header.len].into();

@@ -5,7 +5,7 @@
 
 use crate::change::{Cursor, Record};
 use crate::ident::SlotName;
-use crate::lsn::Lsn;
+use crate::lsn::{EndLsn, Lsn};
 use crate::postgres::History;
 use crate::sink::Standing;
 use crate::status::Reason;
@@ -82,14 +82,14 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
             format!("the slot {} is at {confirmed} and we have acknowledged {position} at the most", server.slot),
         );
     }
-    let acknowledged = record.acknowledged.map_or(Lsn::ZERO, |acknowledged| acknowledged.lsn());
+    let acknowledged = record.acknowledged.map_or(Lsn::ZERO, EndLsn::lsn);
     Judgement::Resume { start: start.unwrap_or(acknowledged), held }
 }
 
 /// How far we are known to have come, in WAL.
 #[must_use]
 pub fn position(record: &Record) -> Lsn {
-    let acknowledged = record.acknowledged.map_or(Lsn::ZERO, |acknowledged| acknowledged.lsn());
+    let acknowledged = record.acknowledged.map_or(Lsn::ZERO, EndLsn::lsn);
     acknowledged.max(record.cursor.map_or(Lsn::ZERO, |cursor| cursor.start_lsn()))
 }
 

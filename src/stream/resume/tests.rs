@@ -1,7 +1,6 @@
 //! The table of "where a stream starts", a test for each row.
 
 use super::*;
-use crate::lsn::EndLsn;
 
 const SYSTEM: u64 = 7;
 

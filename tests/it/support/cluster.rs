@@ -84,7 +84,6 @@ impl Cluster {
     }
 
     /// The entry of `postgres_databases` for a database here, named as the database is. Further keys may follow.
-
     pub(crate) fn entry(&self, dbname: &str) -> String {
         format!(
             "[[postgres_databases]]\nname = \"{dbname}\"\nhostname = \"127.0.0.1\"\nport = {}\n\
