@@ -12,4 +12,4 @@ mod round;
 
 pub use observe::{Observed, observe};
 pub use plan::{Action, Plan, Refusal, plan};
-pub use round::{Ensured, check, ensure};
+pub use round::{Ensured, Round, check};

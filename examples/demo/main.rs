@@ -189,7 +189,7 @@ impl Slotd {
     }
 
     /// Shows the health answer.
-    async fn health(&self, screen: &mut Screen) -> Result<(), Failure> {
+    async fn health(&self, screen: &Screen) -> Result<(), Failure> {
         let (status, health) = http::get(&self.socket(), "/health/shop").await?;
         screen.health(status, &serde_json::from_str(&health)?)
     }

@@ -1,10 +1,10 @@
 //! SQL sessions: `tokio-postgres` on a stream that we dialled.
 
-use std::future::{Ready, ready};
+use std::future::{self, Ready};
 use std::io;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,7 +17,7 @@ use super::{ConnectError, Connector};
 use crate::config::Connection;
 use crate::net::Stream;
 use crate::wire::ServerError;
-use crate::wire::login::Channel;
+use crate::wire::login::{Channel, LoginError};
 
 /// A statement failed, or the session under it.
 #[derive(Debug, thiserror::Error)]
@@ -73,9 +73,10 @@ impl Connector {
         } else {
             config.ssl_mode(SslMode::Disable);
         }
+        let guarded = matches!(channel, Channel::Untrusted { .. });
         let (Channel::Trusted { end_point } | Channel::Untrusted { end_point }) = channel;
-        let (client, connection) =
-            config.connect_raw(stream, Dialled { end_point }).await.map_err(ConnectError::Sql)?;
+        let stream = DialledStream { stream, end_point, request: guarded.then(Request::default) };
+        let (client, connection) = config.connect_raw(stream, Encrypted).await.map_err(ConnectError::Sql)?;
         // What ends the connection is told to whoever awaits a statement.
         let connection = tokio::spawn(async move { drop(connection.await) });
         Ok(SqlSession { client, connection })
@@ -96,24 +97,49 @@ impl Drop for SqlSession {
     }
 }
 
-/// Hands tokio-postgres the stream that we encrypted ourselves, with the hash that SCRAM binds to.
-struct Dialled {
-    end_point: Option<Vec<u8>>,
-}
+/// Tells tokio-postgres that the stream is encrypted already, by us.
+struct Encrypted;
 
-/// The encrypted stream.
+/// A stream that we dialled.
 struct DialledStream {
     stream: Stream,
+    /// The hash that SCRAM binds to.
     end_point: Option<Vec<u8>>,
+    /// On a channel that is not trusted: what the server has said first, until that is whole.
+    request: Option<Request>,
 }
 
-impl TlsConnect<Stream> for Dialled {
+/// The beginning of the server's first message, which says how it wants to be convinced.
+#[derive(Debug, Default)]
+struct Request {
+    bytes: [u8; 9],
+    len: usize,
+}
+
+impl Request {
+    /// Takes what came; an error if the server asks for what would give the password away, `true` once all is known.
+    fn take(&mut self, came: &[u8]) -> io::Result<bool> {
+        let room = &mut self.bytes[self.len..];
+        let taken = came.len().min(room.len());
+        room[..taken].copy_from_slice(&came[..taken]);
+        self.len += taken;
+        let how = match self.bytes {
+            _ if self.len < self.bytes.len() => return Ok(false),
+            [b'R', .., 0, 0, 0, 3] => "in clear text",
+            [b'R', .., 0, 0, 0, 5] => "by md5",
+            _ => return Ok(true),
+        };
+        Err(io::Error::other(LoginError::Unsafe(how)))
+    }
+}
+
+impl TlsConnect<DialledStream> for Encrypted {
     type Stream = DialledStream;
     type Error = io::Error;
     type Future = Ready<io::Result<DialledStream>>;
 
-    fn connect(self, stream: Stream) -> Self::Future {
-        ready(Ok(DialledStream { stream, end_point: self.end_point }))
+    fn connect(self, stream: DialledStream) -> Self::Future {
+        future::ready(Ok(stream))
     }
 }
 
@@ -125,7 +151,15 @@ impl TlsStream for DialledStream {
 
 impl AsyncRead for DialledStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let Self { stream, request, .. } = &mut *self;
+        let before = buf.filled().len();
+        ready!(Pin::new(stream).poll_read(cx, buf))?;
+        if let Some(first) = request
+            && first.take(&buf.filled()[before..])?
+        {
+            *request = None;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -140,5 +174,22 @@ impl AsyncWrite for DialledStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_wants_the_password_in_the_open_is_found_out_at_any_cut() {
+        for (code, refused) in [(3, true), (5, true), (10, false), (0, false)] {
+            let message = [b'R', 0, 0, 0, 12, 0, 0, 0, code, 1, 2, 3, 4];
+            for cut in 0..message.len() {
+                let mut request = Request::default();
+                let outcome = request.take(&message[..cut]).and_then(|_| request.take(&message[cut..]));
+                assert_eq!(outcome.is_err(), refused, "code {code}, cut at {cut}");
+            }
+        }
     }
 }

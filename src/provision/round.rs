@@ -1,5 +1,7 @@
 //! One round: observe, plan, apply, until there is nothing to do.
 
+use tokio::sync::Semaphore;
+
 use super::plan::Refusal;
 use super::{Action, apply, observe, plan};
 use crate::config::Database;
@@ -20,52 +22,65 @@ pub struct Ensured {
     pub findings: Vec<Finding>,
 }
 
-/// Makes what is missing.
-///
-/// # Errors
-/// Why it may not be made, or could not.
-pub async fn ensure(
-    database: &Database,
-    connector: &Connector,
-    sql: &SqlSession,
-    replication: &mut ReplicationSession,
-    reporter: &Reporter,
-    known: bool,
-    holes: Holes,
-) -> Result<Ensured, Refusal> {
-    let own = connector.application_name();
-    let mut advance = holes == Holes::Accept && lacks_publication(reporter);
-    for _ in 0..LOOKS {
-        let observed = observe(sql, database).await;
-        let observed =
-            observed.map_err(|error| Refusal::Trouble(trouble::of_sql(Step::Observe, &error, &database.connection)))?;
-        let plan = plan(database, &observed, known, holes, own);
-        if let Some(refusal) = plan.refusal {
-            reporter.findings(plan.findings);
-            return Err(refusal);
-        }
-        let mut steps = plan.steps;
-        if std::mem::take(&mut advance) && steps.is_empty() {
-            steps.push(Action::AdvanceSlot);
-        }
-        match observed.slot {
-            Some(slot) if steps.is_empty() => {
-                return Ok(Ensured { slot, in_recovery: observed.server.in_recovery, findings: plan.findings });
+/// One round of one database.
+#[derive(Debug)]
+pub struct Round<'a> {
+    pub database: &'a Database,
+    pub connector: &'a Connector,
+    pub sql: &'a SqlSession,
+    pub reporter: &'a Reporter,
+    /// Bounds how many databases are looked at at once; nobody waits in it for a server or for a transaction to end.
+    pub turns: &'a Semaphore,
+}
+
+impl Round<'_> {
+    /// Makes what is missing. `known` says that the slot has been streamed before.
+    ///
+    /// # Errors
+    /// Why it may not be made, or could not.
+    pub async fn ensure(
+        &self,
+        replication: &mut ReplicationSession,
+        known: bool,
+        holes: Holes,
+    ) -> Result<Ensured, Refusal> {
+        let Self { database, connector, sql, reporter, turns } = *self;
+        let own = connector.application_name();
+        let mut advance = holes == Holes::Accept && lacks_publication(reporter);
+        for _ in 0..LOOKS {
+            let turn = turns.acquire().await;
+            let observed = observe(sql, database).await;
+            drop(turn);
+            let observed = observed
+                .map_err(|error| Refusal::Trouble(trouble::of_sql(Step::Observe, &error, &database.connection)))?;
+            let plan = plan(database, &observed, known, holes, own);
+            if let Some(refusal) = plan.refusal {
+                reporter.findings(plan.findings);
+                return Err(refusal);
             }
-            _ => {}
+            let mut steps = plan.steps;
+            if std::mem::take(&mut advance) && steps.is_empty() {
+                steps.push(Action::AdvanceSlot);
+            }
+            match observed.slot {
+                Some(slot) if steps.is_empty() => {
+                    return Ok(Ensured { slot, in_recovery: observed.server.in_recovery, findings: plan.findings });
+                }
+                _ => {}
+            }
+            for step in &steps {
+                apply::apply(step, database, sql, replication, reporter).await.map_err(Refusal::Trouble)?;
+            }
         }
-        for step in &steps {
-            apply::apply(step, database, sql, replication, reporter).await.map_err(Refusal::Trouble)?;
-        }
+        Err(Refusal::Trouble(Diagnosis {
+            class: Class::Retry,
+            trouble: Trouble::new(
+                Reason::SlotHeld,
+                format!("somebody changes the slot {} or its publication as fast as slotd makes them", database.slot),
+                "let one agent look after a slot",
+            ),
+        }))
     }
-    Err(Refusal::Trouble(Diagnosis {
-        class: Class::Retry,
-        trouble: Trouble::new(
-            Reason::SlotHeld,
-            format!("somebody changes the slot {} or its publication as fast as slotd makes them", database.slot),
-            "let one agent look after a slot",
-        ),
-    }))
 }
 
 /// Looks without touching anything: what is to be mended of a database that streams.

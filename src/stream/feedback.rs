@@ -19,11 +19,13 @@ use crate::faults::{self, Point};
 use crate::lsn::{EndLsn, Lsn};
 use crate::postgres::CopyWriter;
 use crate::sink::SinkError;
-use crate::status::Reporter;
+use crate::status::{Condition, Reason, Reporter, State, Trouble};
 use crate::wire::replication::standby_status;
 
 /// The shortest time between two messages.
 const PACE: Duration = Duration::from_millis(100);
+/// A sink that takes longer over one batch is told as trouble, long before the copy is ended for it.
+const BLOCKED: Duration = Duration::from_secs(5);
 /// How often the sinks and the server are looked at.
 const WATCH: Duration = Duration::from_millis(500);
 /// 2000-01-01T00:00:00Z in Unix microseconds.
@@ -60,6 +62,8 @@ pub(super) struct Feedback {
     sent: Instant,
     /// When the server was last heard, as last reported.
     heard: std::time::Instant,
+    /// Whether a blocked sink was told.
+    blocked: bool,
 }
 
 impl Feedback {
@@ -71,7 +75,17 @@ impl Feedback {
         patience: Patience,
     ) -> Self {
         let heard = progress.heard().0;
-        Self { writer, progress, ledger, reporter, patience, acknowledged: None, sent: Instant::now(), heard }
+        Self {
+            writer,
+            progress,
+            ledger,
+            reporter,
+            patience,
+            acknowledged: None,
+            sent: Instant::now(),
+            heard,
+            blocked: false,
+        }
     }
 
     /// Runs until `stop`, and gives itself back for the end of the copy.
@@ -147,10 +161,29 @@ impl Feedback {
         });
     }
 
+    /// A blocked sink is never shown as streaming.
+    fn tell_blocked(&mut self, blocked: bool) {
+        if std::mem::replace(&mut self.blocked, blocked) == blocked {
+            return;
+        }
+        let condition = if blocked {
+            let trouble = Trouble::new(
+                Reason::Sink,
+                "a sink has not taken a batch for several seconds; the connection is kept for now",
+                "see what the sink waits for; after `sink_stall_timeout` the copy is ended",
+            );
+            Condition::Other(State::Retrying, trouble)
+        } else {
+            Condition::Streaming
+        };
+        self.reporter.condition(condition);
+    }
+
     fn watch(&mut self) -> Result<(), FeedbackError> {
         let Patience { wal_sender_timeout, sink_stall_timeout } = self.patience;
-        if let Some(busy) = self.progress.busy_since() {
-            let blocked = busy.elapsed();
+        let blocked = self.progress.busy_since().map(|since| since.elapsed());
+        self.tell_blocked(blocked.is_some_and(|blocked| blocked > BLOCKED));
+        if let Some(blocked) = blocked {
             return if blocked > sink_stall_timeout { Err(FeedbackError::Stalled(blocked)) } else { Ok(()) };
         }
         let heard = self.progress.heard().0;

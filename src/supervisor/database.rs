@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Status;
 use crate::guard::{PERIOD, Seen};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
-use crate::provision::{self, Refusal as Refused};
+use crate::provision::{self, Refusal as Refused, Round};
 use crate::retry::Backoff;
 use crate::status::{Condition, Reason, Refusal, Reply, State, Trouble};
 use crate::stream::{End, Holes, Pipeline, Started};
@@ -111,8 +111,6 @@ impl Keep {
     async fn prepare(&self, holes: Holes) -> Result<Started, End> {
         let Pipeline { database, connector, reporter, .. } = &self.pipeline;
         let to = &database.connection;
-        // Closed never: the semaphore lives as long as the agent.
-        let _turn = self.provisioning.acquire().await;
         if reporter.status().condition.state() == State::Pending {
             let trouble = Trouble::new(Reason::Starting, "connecting and comparing", "nothing to do");
             reporter.condition(Condition::Other(State::Provisioning, trouble));
@@ -122,7 +120,8 @@ impl Keep {
         let opened = self.pipeline.open(&mut replication).await?;
         let sql = connector.sql(to).await.map_err(connect)?;
         let known = opened.knows_slot();
-        let ensured = provision::ensure(database, connector, &sql, &mut replication, reporter, known, holes).await;
+        let round = Round { database, connector, sql: &sql, reporter, turns: &self.provisioning };
+        let ensured = round.ensure(&mut replication, known, holes).await;
         let ensured = ensured.map_err(|refused| self.refused(refused))?;
         reporter.findings(ensured.findings);
         self.pipeline.start(opened, replication, &ensured.slot, ensured.in_recovery, holes).await
