@@ -6,9 +6,11 @@
 //! only once nothing else is held, so that memory stays within three times the largest row.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
@@ -27,6 +29,9 @@ use crate::wire::{ServerError, Severity};
 const BATCH_BYTES: usize = 512 * 1024;
 /// Room that is kept for a read.
 const READ_BYTES: usize = 128 * 1024;
+/// While the sinks are busy, this much time passes before the next read that would bring little: the walsender sends
+/// each row by itself, and waking up for each costs both sides more than the row.
+const NAP: Duration = Duration::from_millis(1);
 /// Logical messages with this prefix are slotd's own and are not delivered.
 const OWN_PREFIX: &str = "slotd";
 
@@ -112,6 +117,7 @@ impl Reader {
 
     /// Reads until `stop`, then hands on what it has. Returns the half that is read from, for the end of the copy.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<CopyReader, ReadError> {
+        let mut nap = false;
         loop {
             self.parse().await?;
             let full = self.parsed >= BATCH_BYTES;
@@ -119,20 +125,24 @@ impl Reader {
             if !waiting {
                 self.discard_parsed();
             }
-            let room = !full && self.make_room(waiting)?;
+            // One batch is with the sinks, one grows here: a third in between would only cost memory.
+            let free = self.progress.has_delivered_all();
+            let room = !full && self.make_room(waiting, free)?;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                permit = self.batches.reserve(), if waiting => {
+                permit = self.batches.reserve(), if waiting && free => {
                     let permit = permit.map_err(|_| ReadError::SinksGone)?;
                     permit.send(cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress));
                     faults::point(Point::BatchSent);
                 }
-                read = self.copy.read(), if room => {
-                    read?;
+                // Nothing is late by it: what would be read could not be handed on yet.
+                () = sleep(NAP), if nap && waiting && room => nap = false,
+                read = self.copy.read(), if room && !(nap && waiting) => {
+                    nap = read? < READ_BYTES / 2;
                     self.progress.hear();
                 }
-                () = self.progress.delivered(), if !waiting && !room => {}
+                () = self.progress.delivered(), if !free => {}
             }
         }
         if !self.builder.is_empty() {
@@ -288,11 +298,11 @@ impl Reader {
 
     /// Sees to it that a read finds room, and says whether it does: the rest of a frame that is larger than a batch is
     /// read only once nothing else is held.
-    fn make_room(&mut self, waiting: bool) -> Result<bool, ReadError> {
+    fn make_room(&mut self, waiting: bool, free: bool) -> Result<bool, ReadError> {
         let rest = self.copy.buf.len() - self.parsed;
         let frame = Header::peek(&self.copy.buf[self.parsed..])?.map_or(0, |header| header.len);
         if frame > BATCH_BYTES {
-            if waiting || !self.progress.has_delivered_all() {
+            if waiting || !free {
                 return Ok(false);
             }
             self.copy.buf.reserve(frame - rest);
