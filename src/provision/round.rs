@@ -46,7 +46,8 @@ impl Round<'_> {
     ) -> Result<Ensured, Refusal> {
         let Self { database, connector, sql, reporter, turns } = *self;
         let own = connector.application_name();
-        let mut advance = holes == Holes::Accept && lacks_publication(reporter);
+        // The stream broke off because its publication is younger than the slot's position.
+        let mut advance = holes == Holes::Accept(Reason::PublicationGap);
         for _ in 0..LOOKS {
             let turn = turns.acquire().await;
             let observed = observe(sql, database).await;
@@ -92,9 +93,4 @@ pub async fn check(database: &Database, connector: &Connector) -> Result<Vec<Fin
     let sql = connector.sql(to).await.map_err(|error| trouble::of_connect(&error, to))?;
     let observed = observe(&sql, database).await.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
     Ok(plan(database, &observed, true, Holes::Refuse, connector.application_name()).findings)
-}
-
-/// Whether the stream broke off because its publication is younger than the slot's position.
-fn lacks_publication(reporter: &Reporter) -> bool {
-    reporter.status().condition.trouble().is_some_and(|trouble| trouble.reason == Reason::PublicationGap)
 }

@@ -66,8 +66,8 @@ pub struct Opened {
 /// How the operator wants holes to be treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holes {
-    /// Begin anew behind a gap record: said in so many words, once.
-    Accept,
+    /// Begin anew behind a gap record that gives this reason: said in so many words, once.
+    Accept(Reason),
     /// Stop: `lost`.
     Refuse,
 }
@@ -200,10 +200,12 @@ impl Pipeline {
                 }));
             }
             Judgement::Adopt { behind, .. } => (behind, "another slot was streamed here before"),
-            Judgement::Lost { reason, .. } if holes == Holes::Accept => {
-                (Some(standing.record.as_ref().map_or(Lsn::ZERO, resume::position)), reason.as_str())
-            }
-            Judgement::Lost { reason, sentence } => return Err(End::Lost(self.lost(reason, sentence))),
+            Judgement::Lost { reason, sentence } => match holes {
+                Holes::Accept(reason) => {
+                    (Some(standing.record.as_ref().map_or(Lsn::ZERO, resume::position)), reason.as_str())
+                }
+                Holes::Refuse => return Err(End::Lost(self.lost(reason, sentence))),
+            },
         };
         info!(
             database = %self.database.name, slot = %self.database.slot, lsn = %confirmed,

@@ -58,7 +58,10 @@ impl Keep {
         let mut backoff = Backoff::default();
         let mut resume: Option<Resume> = None;
         loop {
-            let holes = if resume.is_some() { Holes::Accept } else { Holes::Refuse };
+            let holes = match (&resume, self.pipeline.reporter.status().condition.trouble()) {
+                (Some(_), Some(lost)) => Holes::Accept(lost.reason),
+                _ => Holes::Refuse,
+            };
             let prepared = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,

@@ -219,7 +219,7 @@ fn a_slot_that_is_gone_is_lost_only_if_it_was_ours() {
 fn an_invalidated_slot_is_lost_and_made_anew_only_behind_an_accepted_gap() {
     let observed = with_slot(|slot| slot.wal_status = Some("lost".to_owned()));
     assert_eq!(lost(&observed, true), Reason::SlotInvalidated);
-    let plan = plan(&database(""), &observed, true, Holes::Accept, OWN);
+    let plan = plan(&database(""), &observed, true, Holes::Accept(Reason::SlotInvalidated), OWN);
     assert_eq!((plan.refusal, plan.steps), (None, vec![Action::DropSlot, Action::CreateSlot]));
 }
 
@@ -227,7 +227,7 @@ fn an_invalidated_slot_is_lost_and_made_anew_only_behind_an_accepted_gap() {
 fn a_slot_without_its_publication_is_a_gap() {
     let observed = Observed { publication: None, ..everything() };
     assert_eq!(lost(&observed, false), Reason::PublicationGap);
-    let plan = plan(&database(""), &observed, true, Holes::Accept, OWN);
+    let plan = plan(&database(""), &observed, true, Holes::Accept(Reason::SlotInvalidated), OWN);
     assert!(matches!(&plan.steps[..], [Action::CreatePublication { .. }, Action::AdvanceSlot]));
 }
 
