@@ -138,7 +138,10 @@ impl Supervisor {
                 ending.push(keeper.ended());
             }
         }
-        futures_util::future::join_all(ending).await;
+        // What is still stuck then is ended without its goodbye; its sink stays locked until it lets go.
+        if timeout(old.agent.stop_timeout, futures_util::future::join_all(ending)).await.is_err() {
+            warn!("some streams did not end within stop_timeout");
+        }
         self.declare();
         let mut begun = 0;
         for database in self.config.databases.clone() {

@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod stream;

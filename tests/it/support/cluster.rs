@@ -92,6 +92,11 @@ impl Cluster {
         )
     }
 
+    /// Starts it after a crash.
+    pub(crate) fn start_again(&mut self) {
+        self.server.start().unwrap();
+    }
+
     /// `stop_fast` and `start`.
     pub(crate) fn restart(&mut self) {
         self.server.stop_fast().unwrap();

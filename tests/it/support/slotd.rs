@@ -168,6 +168,12 @@ impl Slotd {
         self.await_until(name, reached).await
     }
 
+    /// Waits until the default file sink holds at least so many changes of `database`.
+    pub(crate) async fn await_lines(&mut self, database: &str, count: usize) {
+        let folder = self.state_dir().join("changes");
+        self.await_until(database, |_| lines_of(&folder, database).len() >= count).await;
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("slotd does not run");
         kill_process(pid, signal).unwrap();
