@@ -9,6 +9,8 @@ mod kill;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod lost;
+#[cfg(test)]
 mod stream;
 #[cfg(test)]
 mod support;

@@ -69,10 +69,12 @@ impl Slotd {
         self.child = Some(child);
     }
 
-    /// Another command on the same configuration, state and socket, to its end: status, standard output.
+    /// Another command on the same configuration, state and socket, to its end: status, standard output, and behind it
+    /// standard error.
     pub(crate) async fn command_output(&self, args: &[&str]) -> (ExitStatus, String) {
-        let output = self.command(args).stdout(Stdio::piped()).output().await.unwrap();
-        (output.status, String::from_utf8(output.stdout).unwrap())
+        let output = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).output().await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status, String::from_utf8(said).unwrap())
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -80,8 +82,7 @@ impl Slotd {
         let mut command = Command::new(env!("CARGO_BIN_EXE_slotd"));
         command
             .args(args)
-            .arg("-c")
-            .arg(self.config_path())
+            .env("SLOTD_CONFIG", self.config_path())
             .env("STATE_DIRECTORY", self.state_dir())
             .env("RUNTIME_DIRECTORY", self.path("run"))
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
