@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod connect;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod kill;
@@ -10,6 +12,8 @@ mod kill;
 mod layers;
 #[cfg(test)]
 mod lost;
+#[cfg(test)]
+mod provision;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]
