@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Cluster, Slotd};
+use crate::support::{Cluster, Options, Slotd};
 
 /// What a publication and its slot are, as the catalog has them: equal before and after means that nothing was touched.
 async fn catalog(cluster: &Cluster, dbname: &str) -> Option<String> {
@@ -161,7 +161,7 @@ async fn a_role_that_may_only_replicate_uses_what_its_owner_made() {
 
 #[tokio::test]
 async fn making_a_slot_waits_for_open_transactions_and_says_for_whom() {
-    let cluster = crate::support::Cluster::start(18, &crate::support::Options::default());
+    let cluster = Cluster::start(18, &Options::default());
     let dbname = cluster.create_database().await;
     let writer = cluster.connect(&dbname).await;
     writer.batch_execute("CREATE TABLE t (id int PRIMARY KEY); BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
