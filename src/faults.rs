@@ -1,4 +1,4 @@
-//! Faults for the proof: places to die at, and rules to break.
+//! Faults for the proof: places to die or to get stuck at, and rules to break.
 //!
 //! Both exist in test builds only (feature `faults`); elsewhere [`point`] and [`broken`] compile to nothing. What they
 //! prove stands in `docs/PROOF.md`.
@@ -80,6 +80,17 @@ pub enum Break {
     AckKeepaliveInFlight,
 }
 
+impl Break {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::AckBeforeFsync,
+        Self::AckStartPlusLength,
+        Self::KeepTornTail,
+        Self::SkipComparison,
+        Self::AckKeepaliveInFlight,
+    ];
+}
+
 #[cfg(feature = "faults")]
 mod on {
     use std::sync::OnceLock;
@@ -87,20 +98,44 @@ mod on {
 
     use super::{Break, Point};
 
-    /// Aborts here if `SLOTD_CRASH_AT` names the point, or `POINT:N` and this is the Nth time.
+    /// A variable that names a point, or `POINT:N` for the Nth time that it is passed.
+    struct Wish {
+        variable: &'static str,
+        read: OnceLock<Option<(String, u64)>>,
+        passed: AtomicU64,
+    }
+
+    impl Wish {
+        const fn new(variable: &'static str) -> Self {
+            Self { variable, read: OnceLock::new(), passed: AtomicU64::new(0) }
+        }
+
+        /// Whether it is fulfilled now.
+        fn is_at(&self, point: Point) -> bool {
+            let read = || {
+                let text = std::env::var(self.variable).ok()?;
+                let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
+                Some((name.to_owned(), nth.parse().ok()?))
+            };
+            let Some((name, nth)) = self.read.get_or_init(read) else { return false };
+            format!("{point:?}") == *name && self.passed.fetch_add(1, Ordering::Relaxed) + 1 == *nth
+        }
+    }
+
+    /// Aborts here if `SLOTD_CRASH_AT` wishes it, and gets stuck for good if `SLOTD_STALL_AT` does.
     #[expect(clippy::print_stderr, reason = "the test that set the variable reads it")]
     pub fn point(point: Point) {
-        static WISH: OnceLock<Option<(String, u64)>> = OnceLock::new();
-        static PASSED: AtomicU64 = AtomicU64::new(0);
-        let wish = WISH.get_or_init(|| {
-            let text = std::env::var("SLOTD_CRASH_AT").ok()?;
-            let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
-            Some((name.to_owned(), nth.parse().ok()?))
-        });
-        let Some((name, nth)) = wish else { return };
-        if format!("{point:?}") == *name && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *nth {
-            eprintln!("crash point {name}");
+        static CRASH: Wish = Wish::new("SLOTD_CRASH_AT");
+        static STALL: Wish = Wish::new("SLOTD_STALL_AT");
+        if CRASH.is_at(point) {
+            eprintln!("crash point {point:?}");
             std::process::abort();
+        }
+        if STALL.is_at(point) {
+            eprintln!("stall point {point:?}");
+            loop {
+                std::thread::park();
+            }
         }
     }
 

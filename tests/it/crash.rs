@@ -8,125 +8,158 @@ use crate::support::{Cluster, History, Slotd, compare, seed};
 /// Small files, so that they rotate all the time.
 const ROTATE: &str = "[sinks.changes]\ntype = \"file\"\nrotate_size = \"64kB\"\n";
 
-/// Lets slotd die the `nth` time it comes to `point`, starts it again, and compares.
-async fn dies_at(point: Point, nth: u32, sink: &str) {
-    let cluster = Cluster::shared(18);
-    let dbname = cluster.create_database().await;
-    History::create(cluster, &dbname).await;
-    let mut slotd = Slotd::new(&format!("{sink}{}", cluster.entry(&dbname)));
+/// Starts slotd so that it dies the `nth` time it comes to `point`, and waits for that.
+async fn crash(slotd: &mut Slotd, point: Point, nth: u32) {
     slotd.set_env("SLOTD_CRASH_AT", &format!("{point:?}:{nth}"));
     slotd.start();
-    // What is committed before the slot stands is not its to deliver.
-    slotd.await_state(&dbname, "streaming").await;
-    let history = History::begin(cluster, &dbname, 2, seed());
-    let end = slotd.ended().await;
-    assert!(!end.success(), "{point:?} was never reached\n{}", slotd.log());
-    assert!(slotd.log().contains(&format!("crash point {point:?}")), "{}", slotd.log());
-    println!("{point:?}:{nth} reached");
+    let ended = slotd.ended_at(&format!("crash point {point:?}")).await;
+    println!("{point:?}, passed {nth} times: {ended}");
     slotd.unset_env("SLOTD_CRASH_AT");
-    slotd.start();
+}
+
+/// A database of its own with the history's tables, and a slotd that has taken up its slot and was stopped. What is
+/// committed from now on is its to deliver.
+async fn begun(cluster: &Cluster, sink: &str) -> (String, Slotd) {
+    let dbname = cluster.create_database().await;
+    History::create(cluster, &dbname).await;
+    let mut slotd = Slotd::run(&format!("{sink}{}", cluster.entry(&dbname)));
     slotd.await_state(&dbname, "streaming").await;
+    assert!(slotd.sigterm().await.success(), "{}", slotd.log());
+    (dbname, slotd)
+}
+
+/// Lets slotd live until more than was there is delivered, and stops the workload and it in order.
+async fn live_on(slotd: &mut Slotd, cluster: &Cluster, dbname: &str, history: History) {
+    slotd.start();
+    slotd.await_state(dbname, "streaming").await;
+    History::await_more(cluster, dbname, 20).await;
     history.stop().await;
-    slotd.await_acknowledged(cluster, &dbname).await;
-    compare(&slotd.lines(&dbname), &History::expected(cluster, &dbname).await).assert_exact();
+    slotd.await_acknowledged(cluster, dbname).await;
     assert!(slotd.sigterm().await.success(), "{}", slotd.log());
 }
 
-/// Idle positions are written while nothing of ours flows.
-async fn dies_idle_at(point: Point) {
-    let cluster = Cluster::shared(18);
-    let (dbname, busy) = (cluster.create_database().await, cluster.create_database().await);
-    History::create(cluster, &dbname).await;
-    let mut slotd = Slotd::new(&cluster.entry(&dbname));
-    slotd.set_env("SLOTD_CRASH_AT", &format!("{point:?}:3"));
-    slotd.start();
-    History::create(cluster, &busy).await;
-    let elsewhere = History::begin(cluster, &busy, 1, seed());
-    assert!(!slotd.ended().await.success(), "{point:?} was never reached");
-    elsewhere.stop().await;
-    let history = History::begin(cluster, &dbname, 1, seed());
-    slotd.unset_env("SLOTD_CRASH_AT");
-    slotd.start();
-    slotd.await_lines(&dbname, 50).await;
-    history.stop().await;
-    slotd.await_acknowledged(cluster, &dbname).await;
+/// Crashes while changes flow.
+async fn dies_busy(major: u32, point: Point, nths: &[u32]) {
+    let cluster = Cluster::shared(major);
+    let (dbname, mut slotd) = begun(cluster, ROTATE).await;
+    let history = History::begin(cluster, &dbname, 2, seed());
+    for nth in nths {
+        crash(&mut slotd, point, *nth).await;
+    }
+    live_on(&mut slotd, cluster, &dbname, history).await;
     compare(&slotd.lines(&dbname), &History::expected(cluster, &dbname).await).assert_exact();
 }
 
-/// A test for each point, so that they run side by side; a point without one does not compile.
-macro_rules! points {
-    ($($name:ident: $point:ident at $($nth:literal)*),* $(,)?) => {
-        $(
-            #[tokio::test]
-            async fn $name() {
-                $(dies_at(Point::$point, $nth, ROTATE).await;)*
-            }
-        )*
-
-        /// Whether a test above, or one of its own below, stands for the point.
-        fn is_tested(point: Point) -> bool {
-            match point {
-                $(Point::$point)|* => true,
-                Point::KeepRemoved | Point::PositionsSynced | Point::PositionsWritten => true,
-            }
-        }
-    };
-}
-
-points! {
-    after_a_batch_is_cut: BatchCut at 1 20,
-    after_a_batch_is_sent: BatchSent at 1 20,
-    with_half_of_a_batch_in_the_file: FileHalfWritten at 1 20,
-    with_a_batch_in_the_file: FileWritten at 1 20,
-    after_the_file_is_fsynced: FileSynced at 1 20,
-    after_the_sidecar_is_written: SidecarWritten at 5 20,
-    after_the_sidecar_is_fsynced: SidecarSynced at 5 20,
-    after_a_rotation_has_begun: RotateBegun at 1 3,
-    after_the_file_is_renamed: RotateRenamed at 1 3,
-    after_the_next_file_is_made: RotateCreated at 1 3,
-    after_both_names_are_durable: RotateSynced at 1 3,
-    after_the_pipeline_knows: BatchDurable at 1 20,
-    before_an_acknowledgement_is_sent: AckEncoded at 2 5,
-    after_an_acknowledgement_is_sent: AckSent at 2 5,
-}
-
-#[test]
-fn every_point_has_a_test() {
-    println!("{:?}", Point::ALL);
-    assert!(Point::ALL.into_iter().all(is_tested));
-}
-
-#[tokio::test]
-async fn after_idle_positions_are_written() {
-    dies_idle_at(Point::PositionsWritten).await;
-}
-
-#[tokio::test]
-async fn after_idle_positions_are_fsynced() {
-    dies_idle_at(Point::PositionsSynced).await;
-}
-
-#[tokio::test]
-async fn after_keep_has_removed_a_file() {
-    let cluster = Cluster::shared(18);
-    let dbname = cluster.create_database().await;
-    History::create(cluster, &dbname).await;
-    let sink = ROTATE.to_owned() + "keep = \"256kB\"\n";
-    let mut slotd = Slotd::new(&format!("{sink}{}", cluster.entry(&dbname)));
-    slotd.set_env("SLOTD_CRASH_AT", "KeepRemoved:2");
-    slotd.start();
-    slotd.await_state(&dbname, "streaming").await;
+/// Crashes while others move the WAL: only then are idle positions written. In between changes of its own are committed.
+async fn dies_idle(major: u32, point: Point, nths: &[u32]) {
+    let cluster = Cluster::shared(major);
+    let (dbname, mut slotd) = begun(cluster, "").await;
+    let busy = cluster.create_database().await;
+    History::create(cluster, &busy).await;
+    let elsewhere = History::begin(cluster, &busy, 1, seed());
+    for nth in nths {
+        crash(&mut slotd, point, *nth).await;
+        let history = History::begin(cluster, &dbname, 1, seed());
+        History::await_more(cluster, &dbname, 5).await;
+        history.stop().await;
+    }
+    elsewhere.stop().await;
     let history = History::begin(cluster, &dbname, 1, seed());
-    assert!(!slotd.ended().await.success(), "nothing was removed\n{}", slotd.log());
-    slotd.unset_env("SLOTD_CRASH_AT");
-    slotd.start();
-    slotd.await_state(&dbname, "streaming").await;
-    history.stop().await;
-    slotd.await_acknowledged(cluster, &dbname).await;
+    live_on(&mut slotd, cluster, &dbname, history).await;
+    compare(&slotd.lines(&dbname), &History::expected(cluster, &dbname).await).assert_exact();
+}
+
+/// Crashes once `keep` has removed a file.
+async fn dies_removing(major: u32, point: Point, nths: &[u32]) {
+    let cluster = Cluster::shared(major);
+    let (dbname, mut slotd) = begun(cluster, &format!("{ROTATE}keep = \"256kB\"\n")).await;
+    // One writer, so that the order of the history is that of the commits.
+    let history = History::begin(cluster, &dbname, 1, seed());
+    for nth in nths {
+        crash(&mut slotd, point, *nth).await;
+    }
+    live_on(&mut slotd, cluster, &dbname, history).await;
     // What is kept is the end of the history, whole.
     let lines = slotd.lines(&dbname);
     let kept = lines.iter().filter(|line| line["metadata"]["table_name"] == "events").count();
     let expected = History::expected(cluster, &dbname).await;
     assert!(kept < expected.len(), "nothing was removed");
     compare(&lines, &expected[expected.len() - kept..]).assert_exact();
+}
+
+async fn dies(major: u32, point: Point, nths: &[u32]) {
+    match point {
+        Point::KeepRemoved => dies_removing(major, point, nths).await,
+        Point::PositionsWritten | Point::PositionsSynced => dies_idle(major, point, nths).await,
+        _ => dies_busy(major, point, nths).await,
+    }
+}
+
+/// A test for each point, so that they run side by side. It dies there each time the numbers say, one life after the
+/// other.
+macro_rules! points {
+    ($($name:ident: $point:ident at $nths:expr),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                dies(18, Point::$point, &$nths).await;
+            }
+        )*
+
+        const TESTED: &[(Point, &[u32])] = &[$((Point::$point, &$nths)),*];
+    };
+}
+
+points! {
+    after_a_batch_is_cut: BatchCut at [1, 20],
+    after_a_batch_is_sent: BatchSent at [1, 20],
+    with_half_of_a_batch_in_the_file: FileHalfWritten at [1, 20],
+    with_a_batch_in_the_file: FileWritten at [1, 20],
+    after_the_file_is_fsynced: FileSynced at [1, 20],
+    after_the_sidecar_is_written: SidecarWritten at [1, 20],
+    after_the_sidecar_is_fsynced: SidecarSynced at [1, 20],
+    after_a_rotation_has_begun: RotateBegun at [1, 3],
+    after_the_file_is_renamed: RotateRenamed at [1, 3],
+    after_the_next_file_is_made: RotateCreated at [1, 3],
+    after_both_names_are_durable: RotateSynced at [1, 3],
+    after_keep_has_removed_a_file: KeepRemoved at [1, 3],
+    after_idle_positions_are_written: PositionsWritten at [1, 2],
+    after_idle_positions_are_fsynced: PositionsSynced at [1, 2],
+    after_the_pipeline_knows: BatchDurable at [1, 20],
+    before_an_acknowledgement_is_sent: AckEncoded at [1, 5],
+    after_an_acknowledgement_is_sent: AckSent at [1, 5],
+}
+
+#[test]
+fn every_point_has_a_test() {
+    let tested: Vec<Point> = TESTED.iter().map(|(point, _)| *point).collect();
+    println!("{tested:?}");
+    assert_eq!(tested, Point::ALL);
+}
+
+#[tokio::test]
+#[ignore = "long: make test-long"]
+async fn every_point_on_15() {
+    for (point, nths) in TESTED {
+        dies(15, *point, nths).await;
+    }
+}
+
+/// The slot is there as soon as slotd has made it, whatever it could record of that: all that is committed after it
+/// arrives.
+#[tokio::test]
+async fn while_the_slot_is_taken_up_for_the_first_time() {
+    let cluster = Cluster::shared(18);
+    for point in [Point::SidecarWritten, Point::SidecarSynced, Point::PositionsWritten, Point::PositionsSynced] {
+        let dbname = cluster.create_database().await;
+        History::create(cluster, &dbname).await;
+        let mut slotd = Slotd::new(&format!("{ROTATE}{}", cluster.entry(&dbname)));
+        crash(&mut slotd, point, 1).await;
+        let slots = format!("SELECT count(*) FROM pg_replication_slots WHERE database = '{dbname}'");
+        assert_eq!(cluster.value("postgres", &slots).await.as_deref(), Some("1"), "{point:?}");
+        let history = History::begin(cluster, &dbname, 1, seed());
+        History::await_more(cluster, &dbname, 20).await;
+        live_on(&mut slotd, cluster, &dbname, history).await;
+        compare(&slotd.lines(&dbname), &History::expected(cluster, &dbname).await).assert_exact();
+    }
 }

@@ -62,7 +62,8 @@ impl History {
         cluster.execute(dbname, TABLES).await;
     }
 
-    /// Lets so many writers work until [`History::stop`], through every crash of the server.
+    /// Lets so many writers work until [`History::stop`], through every crash of the server. Those of a second call go on
+    /// where the first ones ended.
     pub(crate) fn begin(cluster: &Cluster, dbname: &str, writers: u32, seed: u64) -> Self {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -84,6 +85,16 @@ impl History {
         self.stop.cancel();
         while let Some(ended) = self.writers.join_next().await {
             ended.unwrap();
+        }
+    }
+
+    /// Waits until so many changes more are committed; for a workload that runs on a server that does.
+    pub(crate) async fn await_more(cluster: &Cluster, dbname: &str, more: i64) {
+        let client = cluster.connect(dbname).await;
+        let count = async || client.query_one("SELECT count(*) FROM journal", &[]).await.unwrap().get::<_, i64>(0);
+        let before = count().await;
+        while count().await < before + more {
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
@@ -114,13 +125,25 @@ struct Writer {
 impl Writer {
     async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if let Ok(client) = connect(&self.socket, &self.dbname).await {
+            if let Ok(client) = connect(&self.socket, &self.dbname).await
+                && self.catch_up(&client).await.is_ok()
+            {
                 // An error is a crash of the server; the journal knows what became of the transaction.
                 while !stop.is_cancelled() && self.transaction(&client).await.is_ok() {}
             }
             // The server is down: there is no state to wait for but its return.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Goes on behind the stamps of a writer of this number that worked before.
+    async fn catch_up(&mut self, client: &Client) -> Result<(), Failure> {
+        let sql = "SELECT coalesce(max(stamp), 0), coalesce(max(id), 1) FROM journal WHERE stamp BETWEEN $1 AND $2";
+        let first = self.stamp / STAMPS * STAMPS;
+        let row = client.query_one(sql, &[&first, &(first + STAMPS - 1)]).await?;
+        self.stamp = self.stamp.max(row.get(0));
+        self.highest = self.highest.max(row.get(1));
+        Ok(())
     }
 
     async fn transaction(&mut self, client: &Client) -> Result<(), Failure> {

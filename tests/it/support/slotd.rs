@@ -175,6 +175,25 @@ impl Slotd {
         self.await_until(database, |_| lines_of(&folder, database).len() >= count).await;
     }
 
+    /// Waits until the files of the default file sink hold so many bytes of `database`.
+    pub(crate) async fn await_bytes(&mut self, database: &str, bytes: u64) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.bytes(database) < bytes {
+            let late = tokio::time::Instant::now() > deadline;
+            assert!(!late, "{} bytes are in the files of {database}\n{}", self.bytes(database), self.log());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until it dies by itself with the line `said`, and gives the status.
+    pub(crate) async fn ended_at(&mut self, said: &str) -> ExitStatus {
+        let status = self.ended_or(|| format!("{said} was never reached")).await;
+        let last = self.log();
+        let last = last.lines().rfind(|line| line.contains(said));
+        assert!(last.is_some() && status.signal() == Some(Signal::ABORT.as_raw()), "{status}\n{}", self.log());
+        status
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("slotd does not run");
         kill_process(pid, signal).unwrap();
@@ -209,11 +228,28 @@ impl Slotd {
 
     /// Waits for its end: at a crash point, or after a second signal.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
+        self.ended_or(|| "slotd runs on".to_owned()).await
+    }
+
+    async fn ended_or(&mut self, complaint: impl Fn() -> String) -> ExitStatus {
         let mut child = self.child.take().expect("slotd does not run");
         match tokio::time::timeout(PATIENCE, child.wait()).await {
             Ok(status) => status.unwrap(),
-            Err(_) => panic!("slotd runs on\n{}", self.log()),
+            Err(_) => panic!("{}\n{}", complaint(), self.log()),
         }
+    }
+
+    /// How many bytes the default file sink holds of `database`.
+    pub(crate) fn bytes(&self, database: &str) -> u64 {
+        let folder = self.state_dir().join("changes");
+        let len = |name: &String| fs::metadata(folder.join(name)).map_or(0, |metadata| metadata.len());
+        series(&folder, database).iter().map(len).sum()
+    }
+
+    /// The paths of the files that the default file sink has of `database`, the oldest first.
+    pub(crate) fn files(&self, database: &str) -> Vec<PathBuf> {
+        let folder = self.state_dir().join("changes");
+        series(&folder, database).iter().map(|name| folder.join(name)).collect()
     }
 
     /// The changes that the default file sink holds of `database`: its finished files in order, then the current one,

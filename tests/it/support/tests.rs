@@ -200,7 +200,7 @@ async fn the_journal_is_what_was_committed_through_a_crash() {
     History::create(&cluster, &dbname).await;
     let workload = History::begin(&cluster, &dbname, 3, super::seed());
     for _ in 0..2 {
-        await_rows(&cluster, &dbname, 300).await;
+        History::await_more(&cluster, &dbname, 300).await;
         cluster.kill9().unwrap();
         cluster.start().unwrap();
     }
@@ -215,12 +215,4 @@ async fn the_journal_is_what_was_committed_through_a_crash() {
     assert_eq!(counted, Some(rows.to_string()));
     let stray = "SELECT count(*) FROM events WHERE stamp NOT IN (SELECT stamp FROM journal)";
     assert_eq!(cluster.value(&dbname, stray).await.as_deref(), Some("0"));
-}
-
-/// Waits until so many rows more are in the journal.
-async fn await_rows(cluster: &Cluster, dbname: &str, more: i64) {
-    let client = cluster.connect(dbname).await;
-    let count = async || client.query_one("SELECT count(*) FROM journal", &[]).await.unwrap().get::<_, i64>(0);
-    let before = count().await;
-    while count().await < before + more {}
 }
