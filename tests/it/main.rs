@@ -5,6 +5,10 @@ mod cli;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod rows;
+#[cfg(test)]
 mod stream;
 #[cfg(test)]
 mod support;
