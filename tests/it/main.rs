@@ -13,7 +13,11 @@ mod layers;
 #[cfg(test)]
 mod lost;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod provision;
+#[cfg(test)]
+mod rows;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]
