@@ -219,46 +219,6 @@ async fn a_table_that_changes_in_mid_stream_is_read_as_it_was_at_each_row() {
 }
 
 #[tokio::test]
-async fn a_composite_type_that_is_altered_is_read_with_its_new_fields() {
-    for major in ENDS {
-        let setup = "
-            CREATE TYPE pair AS (a int, b text); CREATE TYPE outside AS (p pair, ps pair[]);
-            CREATE TABLE t (id int PRIMARY KEY, p pair, o outside);
-            CREATE TABLE other (id int PRIMARY KEY, p pair);";
-        let mut flow = Flow::start(Cluster::shared(major), setup, "").await;
-        let insert = "INSERT INTO t VALUES (1, (1, 'x'), ((2, 'y'), ARRAY[(3, 'z')::pair]))";
-        let before = flow.brief(&[insert, "INSERT INTO other VALUES (1, (1, 'x'))"]).await;
-        assert_eq!(
-            before,
-            json!([
-                ["insert", "t", { "id": 1, "p": { "a": 1, "b": "x" },
-                    "o": { "p": { "a": 2, "b": "y" }, "ps": [{ "a": 3, "b": "z" }] } }, null],
-                ["insert", "other", { "id": 1, "p": { "a": 1, "b": "x" } }, null],
-            ])
-        );
-        let altered = flow
-            .brief(&[
-                "ALTER TYPE pair ADD ATTRIBUTE c boolean",
-                "UPDATE t SET p = (1, 'x', true)",
-                "INSERT INTO other VALUES (2, (2, 'y', false))",
-                "ALTER TYPE pair DROP ATTRIBUTE a",
-                "INSERT INTO other VALUES (3, ('w', true))",
-            ])
-            .await;
-        assert_eq!(
-            altered,
-            json!([
-                ["update", "t", { "id": 1, "p": { "a": 1, "b": "x", "c": true },
-                    "o": { "p": { "a": 2, "b": "y", "c": null }, "ps": [{ "a": 3, "b": "z", "c": null }] } }, {}],
-                ["insert", "other", { "id": 2, "p": { "a": 2, "b": "y", "c": false } }, null],
-                ["insert", "other", { "id": 3, "p": { "b": "w", "c": true } }, null],
-            ]),
-            "PostgreSQL {major}"
-        );
-    }
-}
-
-#[tokio::test]
 async fn a_truncate_of_several_tables_has_a_line_and_a_place_for_each() {
     for major in ENDS {
         let setup = "
