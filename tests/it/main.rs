@@ -1,6 +1,8 @@
 //! Tests against real servers; one binary, a module for each theme.
 
 #[cfg(test)]
+mod breaks;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod crash;
@@ -8,6 +10,8 @@ mod crash;
 mod kill;
 #[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod proof;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]

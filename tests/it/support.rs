@@ -19,5 +19,5 @@ pub(crate) use cluster::{Cluster, VERSIONS};
 pub(crate) use history::{History, compare, seed};
 pub(crate) use server::Options;
 
-pub(crate) use slotd::Slotd;
+pub(crate) use slotd::{Slotd, lsn_of};
 pub(crate) use tls::Authority;
