@@ -151,7 +151,9 @@ impl Progress {
     /// Takes a position that must never be acknowledged as if it could be.
     pub fn break_with(&self, position: Lsn) {
         if faults::broken(Break::AckStartPlusLength) {
-            self.lock().broken = Some(EndLsn::of_idle(position));
+            let mut inner = self.lock();
+            inner.broken = inner.broken.max(Some(EndLsn::of_idle(position)));
+            drop(inner);
             self.changed.notify_one();
         }
     }
@@ -231,6 +233,46 @@ mod tests {
         progress.begin_unit();
         progress.durable(0, 1, end(100));
         assert_eq!(progress.acknowledgeable().idle, None, "the second unit is not durable");
+    }
+
+    /// Whatever comes in whatever order, only what the server itself sent as an end is acknowledged, and nothing beyond
+    /// the first unit that is not durable.
+    #[test]
+    fn no_position_is_acknowledged_that_was_not_received_as_an_end() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let progress = Progress::new(1);
+            let (mut wal, mut open, mut ends, mut keepalives) = (10, false, Vec::new(), Vec::new());
+            let mut durable = 0;
+            for _ in 0..60 {
+                wal += random.u64(1..50);
+                match random.u32(0..5) {
+                    0 | 1 if open => {
+                        open = false;
+                        ends.push(wal);
+                    }
+                    0 | 1 => {
+                        open = true;
+                        progress.begin_unit();
+                    }
+                    2 => {
+                        keepalives.push(wal);
+                        progress.keepalive(Lsn(wal), random.bool());
+                    }
+                    3 => progress.send_batch(Lsn(wal)),
+                    _ => {
+                        durable = random.usize(durable..=ends.len());
+                        progress.durable(0, durable as u64, durable.checked_sub(1).and_then(|last| end(ends[last])));
+                    }
+                }
+                let Acknowledgeable { committed, idle } = progress.acknowledgeable();
+                assert_eq!(committed, durable.checked_sub(1).and_then(|last| end(ends[last])), "seed {seed}");
+                if let Some(idle) = idle {
+                    assert_eq!((durable, open), (ends.len(), false), "seed {seed}: in flight");
+                    assert_eq!(Some(&idle.lsn().0), keepalives.last(), "seed {seed}");
+                }
+            }
+        }
     }
 
     #[test]

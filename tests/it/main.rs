@@ -1,6 +1,8 @@
 //! Tests against real servers; one binary, a module for each theme.
 
 #[cfg(test)]
+mod breaks;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod connect;
@@ -14,6 +16,8 @@ mod layers;
 mod lost;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod proof;
 #[cfg(test)]
 mod provision;
 #[cfg(test)]

@@ -21,5 +21,5 @@ pub(crate) use flow::{Flow, ordinals};
 pub(crate) use history::{History, compare, seed};
 pub(crate) use server::Options;
 
-pub(crate) use slotd::Slotd;
+pub(crate) use slotd::{Slotd, lsn_of};
 pub(crate) use tls::Authority;

@@ -113,11 +113,6 @@ impl Slotd {
         read(&self.path("log"))
     }
 
-    /// All that it has written to standard output, over all of its starts.
-    pub(crate) fn stdout(&self) -> String {
-        read(&self.path("stdout"))
-    }
-
     /// Its process, while it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().and_then(Child::id)
@@ -176,7 +171,7 @@ impl Slotd {
     }
 
     /// Waits until the files of the default file sink hold so many bytes of `database`.
-    pub(crate) async fn await_bytes(&mut self, database: &str, bytes: u64) {
+    pub(crate) async fn await_bytes(&self, database: &str, bytes: u64) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while self.bytes(database) < bytes {
             let late = tokio::time::Instant::now() > deadline;
@@ -202,16 +197,6 @@ impl Slotd {
     /// Asks it to read its configuration again.
     pub(crate) fn sighup(&self) {
         self.signal(Signal::HUP);
-    }
-
-    /// Stops it from doing anything, until [`Slotd::thaw`].
-    pub(crate) fn freeze(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    /// Lets it go on.
-    pub(crate) fn thaw(&self) {
-        self.signal(Signal::CONT);
     }
 
     /// A clean stop; gives the exit status.
