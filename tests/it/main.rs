@@ -9,6 +9,8 @@ mod connect;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod idle;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod layers;
@@ -22,6 +24,8 @@ mod proof;
 mod provision;
 #[cfg(test)]
 mod rows;
+#[cfg(test)]
+mod sinks;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]

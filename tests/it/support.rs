@@ -17,7 +17,7 @@ mod tls;
 mod tests;
 
 pub(crate) use cluster::{Cluster, VERSIONS};
-pub(crate) use flow::{Flow, ordinals};
+pub(crate) use flow::{Flow, lines_have_their_place, ordinals};
 pub(crate) use history::{History, compare, seed};
 pub(crate) use server::Options;
 

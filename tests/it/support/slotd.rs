@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::guard::{Folder, User};
 use super::http;
@@ -67,6 +67,15 @@ impl Slotd {
         assert!(self.child.is_none(), "slotd runs already");
         let child = self.command(&["run"]).kill_on_drop(true).spawn().unwrap();
         self.child = Some(child);
+    }
+
+    /// `slotd run` whose standard output is a pipe; gives its other end.
+    pub(crate) fn start_piped(&mut self) -> ChildStdout {
+        assert!(self.child.is_none(), "slotd runs already");
+        let mut child = self.command(&["run"]).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        self.child = Some(child);
+        stdout
     }
 
     /// Another command on the same configuration, state and socket, to its end: status, standard output, and behind it
@@ -197,6 +206,21 @@ impl Slotd {
     /// Asks it to read its configuration again.
     pub(crate) fn sighup(&self) {
         self.signal(Signal::HUP);
+    }
+
+    /// All that it has written to standard output, over all of its starts.
+    pub(crate) fn stdout(&self) -> String {
+        read(&self.path("stdout"))
+    }
+
+    /// Stops it from doing anything, until [`Slotd::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// A clean stop; gives the exit status.
