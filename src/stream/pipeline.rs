@@ -161,6 +161,15 @@ impl Pipeline {
         })
     }
 
+    /// Whether the server is another cluster: judged before its slot is looked for, which it may well not have.
+    #[must_use]
+    pub fn other_cluster(&self, opened: &Opened) -> Option<Trouble> {
+        let system = opened.system.system_identifier;
+        let mut sinks = opened.sinks.iter();
+        let sentence = sinks.find_map(|open| resume::other_cluster(system, &self.database.slot, &open.standing))?;
+        Some(self.lost(Reason::OtherCluster, sentence))
+    }
+
     fn server<'a>(&'a self, opened: &'a Opened, confirmed_flush_lsn: Lsn, in_recovery: bool) -> Server<'a> {
         Server {
             system_identifier: opened.system.system_identifier,

@@ -121,6 +121,11 @@ impl Keep {
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let mut replication = connector.replication(to).await.map_err(connect)?;
         let opened = self.pipeline.open(&mut replication).await?;
+        if holes == Holes::Refuse
+            && let Some(trouble) = self.pipeline.other_cluster(&opened)
+        {
+            return Err(End::Lost(trouble));
+        }
         let sql = connector.sql(to).await.map_err(connect)?;
         let known = opened.knows_slot();
         let round = Round { database, connector, sql: &sql, reporter, turns: &self.provisioning };
@@ -201,6 +206,9 @@ impl Keep {
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let mut replication = connector.replication(to).await.map_err(connect)?;
         let opened = self.pipeline.open(&mut replication).await?;
+        if let Some(trouble) = self.pipeline.other_cluster(&opened) {
+            return Ok(Some(trouble));
+        }
         let sql = connector.sql(to).await.map_err(connect)?;
         let observed = provision::observe(&sql, database).await;
         let observed = observed.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
