@@ -72,6 +72,16 @@ pub enum Holes {
     Refuse,
 }
 
+/// A hole that the operator has accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepted {
+    /// What the gap record says.
+    pub reason: Reason,
+    /// The slot was made or advanced for it. Then there is a hole whatever the positions say: on a timeline that left
+    /// ours, a new slot can stand below a position that we have from before.
+    pub anew: bool,
+}
+
 /// A stream that runs.
 #[derive(Debug)]
 pub struct Started {
@@ -119,13 +129,13 @@ impl Pipeline {
         session: ReplicationSession,
         slot: &SlotFacts,
         in_recovery: bool,
-        holes: Holes,
+        accepted: Option<Accepted>,
     ) -> Result<Started, End> {
         let to = &self.database.connection;
         let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
         let mut start = None;
         for at in 0..opened.sinks.len() {
-            let sink_start = self.begin(&mut opened, at, confirmed, in_recovery, holes).await?;
+            let sink_start = self.begin(&mut opened, at, confirmed, in_recovery, accepted).await?;
             start = Some(start.map_or(sink_start, |start: Lsn| start.min(sink_start)));
         }
         let start = start.unwrap_or(confirmed);
@@ -188,7 +198,7 @@ impl Pipeline {
         at: usize,
         confirmed: Lsn,
         in_recovery: bool,
-        holes: Holes,
+        accepted: Option<Accepted>,
     ) -> Result<Lsn, End> {
         let server = self.server(opened, confirmed, in_recovery);
         let Some(standing) = opened.sinks.iter().nth(at).map(|open| &open.standing) else { return Ok(confirmed) };
@@ -197,7 +207,9 @@ impl Pipeline {
         } else {
             resume::judge(&server, standing)
         };
+        let ours = || Some(standing.record.as_ref().map_or(Lsn::ZERO, resume::position));
         let (from, reason) = match judgement {
+            Judgement::Resume { .. } if let Some(Accepted { reason, anew: true }) = accepted => (ours(), reason.as_str()),
             Judgement::Resume { start, held } => {
                 opened.sinks.resume(at, held);
                 return Ok(start);
@@ -209,11 +221,9 @@ impl Pipeline {
                 }));
             }
             Judgement::Adopt { behind, .. } => (behind, "another slot was streamed here before"),
-            Judgement::Lost { reason, sentence } => match holes {
-                Holes::Accept(reason) => {
-                    (Some(standing.record.as_ref().map_or(Lsn::ZERO, resume::position)), reason.as_str())
-                }
-                Holes::Refuse => return Err(End::Lost(self.lost(reason, sentence))),
+            Judgement::Lost { reason, sentence } => match accepted {
+                Some(accepted) => (ours(), accepted.reason.as_str()),
+                None => return Err(End::Lost(self.lost(reason, sentence))),
             },
         };
         info!(

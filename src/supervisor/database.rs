@@ -14,7 +14,7 @@ use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Refusal as Refused, Round};
 use crate::retry::Backoff;
 use crate::status::{Condition, Reason, Refusal, Reply, State, Trouble};
-use crate::stream::{End, Holes, Pipeline, Started};
+use crate::stream::{Accepted, End, Holes, Pipeline, Started};
 
 /// How often the publication of a database that streams is looked at.
 const CHECK_PERIOD: Duration = Duration::from_secs(60);
@@ -132,7 +132,11 @@ impl Keep {
         let ensured = round.ensure(&mut replication, known, holes).await;
         let ensured = ensured.map_err(|refused| self.refused(refused))?;
         reporter.findings(ensured.findings);
-        self.pipeline.start(opened, replication, &ensured.slot, ensured.in_recovery, holes).await
+        let accepted = match holes {
+            Holes::Accept(reason) => Some(Accepted { reason, anew: ensured.anew }),
+            Holes::Refuse => None,
+        };
+        self.pipeline.start(opened, replication, &ensured.slot, ensured.in_recovery, accepted).await
     }
 
     fn refused(&self, refused: Refused) -> End {
