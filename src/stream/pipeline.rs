@@ -297,6 +297,17 @@ impl Pipeline {
                 fed = &mut acknowledging => return joined(fed).map_or_else(|error| self.feedback_end(error), |_| End::Stopped),
                 read = &mut reading => match joined(read) {
                     Ok(reader) => break reader,
+                    Err(error) if error.is_hole() && !delivered_all => {
+                        // As long as they need: feedback ends them if they take too long.
+                        let delivered = tokio::select! {
+                            biased;
+                            delivered = &mut delivering => joined(delivered),
+                            fed = &mut acknowledging => {
+                                return joined(fed).map_or_else(|error| self.feedback_end(error), |_| End::Stopped);
+                            }
+                        };
+                        return delivered.map_or_else(sink_trouble, |()| self.read_end(error));
+                    }
                     Err(error) => return self.read_end(error),
                 },
                 Some(notice) = noticed.recv() => self.notice(&notice),

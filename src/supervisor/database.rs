@@ -68,6 +68,7 @@ impl Keep {
                 prepared = self.prepare(holes) => prepared,
             };
             self.pipeline.reporter.round_done();
+            let streamed = prepared.is_ok();
             let end = match prepared {
                 Ok(started) => {
                     self.pipeline.reporter.next_try(None);
@@ -83,24 +84,26 @@ impl Keep {
             };
             let (state, trouble, wait) = match end {
                 End::Stopped => return,
-                End::Lost(trouble) => (State::Lost, trouble, PERIOD),
-                End::Trouble(Diagnosis { class: Class::Operator, trouble }) => (State::Failed, trouble, PERIOD),
+                // A stream that ran into a hole would run into it again, and show itself as streaming until then.
+                End::Lost(trouble) if streamed => (State::Lost, trouble, None),
+                End::Lost(trouble) => (State::Lost, trouble, Some(PERIOD)),
+                End::Trouble(Diagnosis { class: Class::Operator, trouble }) => (State::Failed, trouble, Some(PERIOD)),
                 End::Trouble(Diagnosis { class: Class::Retry, trouble }) => {
-                    (State::Retrying, trouble, backoff.next_wait())
+                    (State::Retrying, trouble, Some(backoff.next_wait()))
                 }
                 End::Trouble(Diagnosis { class: Class::Held, trouble }) => {
-                    (State::Waiting, trouble, backoff.next_wait())
+                    (State::Waiting, trouble, Some(backoff.next_wait()))
                 }
             };
             answer(resume.take(), Err(Refusal::Failed(trouble.sentence.clone())));
             self.pipeline.reporter.condition(Condition::Other(state, trouble));
-            let until = SignedDuration::try_from(wait).ok().and_then(|wait| Timestamp::now().checked_add(wait).ok());
+            let until = wait.and_then(|wait| Timestamp::now().checked_add(SignedDuration::try_from(wait).ok()?).ok());
             self.pipeline.reporter.next_try(until);
             resume = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 Some(asked) = self.resumes.recv() => Some(asked),
-                () = sleep(wait) => None,
+                () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
             };
             if state != State::Lost
                 && let Some(asked) = resume.take()
