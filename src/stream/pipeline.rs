@@ -283,7 +283,10 @@ impl Pipeline {
         let mut delivering = spawn(sinks.deliver(to_deliver, Arc::clone(&progress), Arc::clone(&ledger)));
         let feedback = Feedback::new(writer, progress, ledger, Arc::clone(&self.reporter), patience);
         let mut acknowledging = spawn(feedback.run(stop_feedback.clone()));
-        self.reporter.condition(Condition::Streaming);
+        // After trouble with a sink it is feedback that tells when it is over.
+        if self.reporter.status().condition.trouble().is_none_or(|trouble| trouble.reason != Reason::Sink) {
+            self.reporter.condition(Condition::Streaming);
+        }
 
         let mut delivered_all = false;
         let reader = loop {

@@ -182,26 +182,36 @@ impl Keep {
     /// Not read; its slot is watched all the same, by the guard, and judged anew whenever the guard sees it changed.
     async fn disabled(&mut self, stop: CancellationToken) {
         loop {
-            let condition = tokio::select! {
+            let inspected = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                inspected = self.inspect() => match inspected {
-                    Ok(Some(trouble)) => Condition::Other(State::Lost, trouble),
-                    // That a disabled database can't be observed shows in the age of its observation.
-                    Ok(None) | Err(_) => Condition::Other(State::Disabled, Trouble::new(
+                inspected = self.inspect() => inspected,
+            };
+            let unseen = inspected.is_err();
+            let reporter = &self.pipeline.reporter;
+            match inspected {
+                Ok(Some(trouble)) => reporter.condition(Condition::Other(State::Lost, trouble)),
+                // What was found before stands until the next look. That a disabled database can't be observed shows in
+                // the age of its observation.
+                Err(_) if reporter.status().condition.state() == State::Lost => {}
+                Ok(None) | Err(_) => reporter.condition(Condition::Other(
+                    State::Disabled,
+                    Trouble::new(
                         Reason::DisabledByFile,
                         "the file says `disabled`: nothing is read, and the slot, if there is one, is watched",
                         "set status = \"active\" and reload",
-                    )),
-                },
-            };
-            self.pipeline.reporter.condition(condition);
-            self.pipeline.reporter.round_done();
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                Some(asked) = self.resumes.recv() => answer(Some(asked), Err(not_lost())),
-                changed = self.seen.changed() => if changed.is_err() { return },
+                    ),
+                )),
+            }
+            reporter.round_done();
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    Some(asked) = self.resumes.recv() => answer(Some(asked), Err(disabled())),
+                    changed = self.seen.changed() => if changed.is_err() { return } else { break },
+                    () = sleep(PERIOD), if unseen => break,
+                }
             }
         }
     }
@@ -233,6 +243,10 @@ impl Keep {
 
 fn not_lost() -> Refusal {
     Refusal::Conflict("the database is not lost: there is no gap to accept".to_owned())
+}
+
+fn disabled() -> Refusal {
+    Refusal::Conflict("the database is disabled: set status = \"active\" and reload first".to_owned())
 }
 
 fn answer(resume: Option<Resume>, outcome: Reply) {
