@@ -26,7 +26,7 @@ use crate::postgres::{
     Connector, CopyReader, CopyWriter, History, ReplicationError, ReplicationSession, SystemIdentity,
 };
 use crate::sink::SinkError;
-use crate::status::{Condition, Finding, Reason, Reporter, Trouble};
+use crate::status::{self, Condition, Finding, Reason, Reporter, Trouble};
 use crate::wire::ServerError;
 
 /// How long the end of a copy may take on the server's side.
@@ -116,7 +116,20 @@ impl Pipeline {
             self.sink_stall_timeout,
         );
         let sinks = sinks.await.map_err(sink_trouble)?;
-        Ok(Opened { sinks, identity, system, history })
+        let opened = Opened { sinks, identity, system, history };
+        self.report_standing(&opened);
+        Ok(opened)
+    }
+
+    /// Tells where the sinks stand before anything flows: whoever asks what a lost slot costs wants to know.
+    fn report_standing(&self, opened: &Opened) {
+        let (slot, system) = (&opened.identity.slot, opened.identity.system_identifier);
+        let ours = |record: &&Record| record.slot == *slot && record.system_identifier == system;
+        let records = opened.sinks.iter().map(|open| open.standing.record.as_ref().filter(ours));
+        if let Some(records) = records.collect::<Option<Vec<_>>>() {
+            let durable = records.into_iter().map(resume::position).min();
+            self.reporter.positions(|positions| positions.durable = positions.durable.max(durable));
+        }
     }
 
     /// Judges every sink against the slot and starts the stream at the lowest start.
@@ -209,7 +222,9 @@ impl Pipeline {
         };
         let ours = || Some(standing.record.as_ref().map_or(Lsn::ZERO, resume::position));
         let (from, reason) = match judgement {
-            Judgement::Resume { .. } if let Some(Accepted { reason, anew: true }) = accepted => (ours(), reason.as_str()),
+            Judgement::Resume { .. } if let Some(Accepted { reason, anew: true }) = accepted => {
+                (ours(), reason.as_str())
+            }
             Judgement::Resume { start, held } => {
                 opened.sinks.resume(at, held);
                 return Ok(start);
@@ -239,6 +254,14 @@ impl Pipeline {
         };
         let gap = from.map(|from| Gap { from, to: Some(confirmed), reason: reason.to_owned() });
         opened.sinks.adopt(at, record, gap).await.map_err(sink_trouble)?;
+        // What was told before may be of another history, and higher.
+        self.reporter.positions(|positions| {
+            *positions = status::Positions {
+                durable: Some(confirmed),
+                confirmed_flush_lsn: Some(confirmed),
+                ..status::Positions::default()
+            };
+        });
         Ok(confirmed)
     }
 
