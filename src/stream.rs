@@ -20,5 +20,5 @@ mod relations;
 pub mod resume;
 mod sinks;
 
-pub use pipeline::{End, Holes, Opened, Pipeline, Started};
+pub use pipeline::{Accepted, End, Holes, Opened, Pipeline, Started};
 pub use sinks::NamedSink;

@@ -18,6 +18,8 @@ const LOOKS: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Ensured {
     pub slot: SlotFacts,
+    /// The slot was made or advanced in this round: nothing that is recorded of it leads on to where it stands.
+    pub anew: bool,
     pub in_recovery: bool,
     pub findings: Vec<Finding>,
 }
@@ -48,6 +50,7 @@ impl Round<'_> {
         let own = connector.application_name();
         // The stream broke off because its publication is younger than the slot's position.
         let mut advance = holes == Holes::Accept(Reason::PublicationGap);
+        let mut anew = false;
         for _ in 0..LOOKS {
             let turn = turns.acquire().await;
             let observed = observe(sql, database).await;
@@ -65,10 +68,12 @@ impl Round<'_> {
             }
             match observed.slot {
                 Some(slot) if steps.is_empty() => {
-                    return Ok(Ensured { slot, in_recovery: observed.server.in_recovery, findings: plan.findings });
+                    let in_recovery = observed.server.in_recovery;
+                    return Ok(Ensured { slot, anew, in_recovery, findings: plan.findings });
                 }
                 _ => {}
             }
+            anew |= steps.iter().any(|step| matches!(step, Action::AdvanceSlot | Action::CreateSlot));
             for step in &steps {
                 apply::apply(step, database, sql, replication, reporter).await.map_err(Refusal::Trouble)?;
             }

@@ -69,7 +69,7 @@ impl Reporter {
         self.modify(|status| {
             let acknowledged = status.positions.acknowledged;
             update(&mut status.positions);
-            if status.positions.acknowledged != acknowledged {
+            if status.positions.acknowledged > acknowledged {
                 status.last_acknowledged = Some(now);
             }
             let positions = status.positions;

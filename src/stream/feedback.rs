@@ -26,6 +26,8 @@ use crate::wire::replication::standby_status;
 const PACE: Duration = Duration::from_millis(100);
 /// A sink that takes longer over one batch is told as trouble, long before the copy is ended for it.
 const BLOCKED: Duration = Duration::from_secs(5);
+/// After trouble with a sink, a stream that brings nothing for this long counts as well.
+const QUIET: Duration = Duration::from_secs(2);
 /// How often the sinks and the server are looked at.
 const WATCH: Duration = Duration::from_millis(500);
 /// 2000-01-01T00:00:00Z in Unix microseconds.
@@ -64,6 +66,8 @@ pub(super) struct Feedback {
     heard: std::time::Instant,
     /// Whether a blocked sink was told.
     blocked: bool,
+    /// The stream before ended for a sink, which has not shown yet that it takes something again; and since when.
+    unproven: Option<Instant>,
 }
 
 impl Feedback {
@@ -75,6 +79,8 @@ impl Feedback {
         patience: Patience,
     ) -> Self {
         let heard = progress.heard().0;
+        let told = reporter.status().condition.trouble().is_some_and(|trouble| trouble.reason == Reason::Sink);
+        let unproven = told.then(Instant::now);
         Self {
             writer,
             progress,
@@ -84,7 +90,8 @@ impl Feedback {
             acknowledged: None,
             sent: Instant::now(),
             heard,
-            blocked: false,
+            blocked: unproven.is_some(),
+            unproven,
         }
     }
 
@@ -182,7 +189,12 @@ impl Feedback {
     fn watch(&mut self) -> Result<(), FeedbackError> {
         let Patience { wal_sender_timeout, sink_stall_timeout } = self.patience;
         let blocked = self.progress.busy_since().map(|since| since.elapsed());
-        self.tell_blocked(blocked.is_some_and(|blocked| blocked > BLOCKED));
+        if let Some(since) = self.unproven
+            && (self.progress.has_delivered() || blocked.is_none() && since.elapsed() > QUIET)
+        {
+            self.unproven = None;
+        }
+        self.tell_blocked(self.unproven.is_some() || blocked.is_some_and(|blocked| blocked > BLOCKED));
         if let Some(blocked) = blocked {
             return if blocked > sink_stall_timeout { Err(FeedbackError::Stalled(blocked)) } else { Ok(()) };
         }

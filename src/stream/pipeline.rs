@@ -26,7 +26,7 @@ use crate::postgres::{
     Connector, CopyReader, CopyWriter, History, ReplicationError, ReplicationSession, SystemIdentity,
 };
 use crate::sink::SinkError;
-use crate::status::{Condition, Finding, Positions as Reported, Reason, Reporter, Trouble};
+use crate::status::{self, Condition, Finding, Reason, Reporter, Trouble};
 use crate::wire::ServerError;
 
 /// How long the end of a copy may take on the server's side.
@@ -72,6 +72,16 @@ pub enum Holes {
     Refuse,
 }
 
+/// A hole that the operator has accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepted {
+    /// What the gap record says.
+    pub reason: Reason,
+    /// The slot was made or advanced for it. Then there is a hole whatever the positions say: on a timeline that left
+    /// ours, a new slot can stand below a position that we have from before.
+    pub anew: bool,
+}
+
 /// A stream that runs.
 #[derive(Debug)]
 pub struct Started {
@@ -106,7 +116,20 @@ impl Pipeline {
             self.sink_stall_timeout,
         );
         let sinks = sinks.await.map_err(sink_trouble)?;
-        Ok(Opened { sinks, identity, system, history })
+        let opened = Opened { sinks, identity, system, history };
+        self.report_standing(&opened);
+        Ok(opened)
+    }
+
+    /// Tells where the sinks stand before anything flows: whoever asks what a lost slot costs wants to know.
+    fn report_standing(&self, opened: &Opened) {
+        let (slot, system) = (&opened.identity.slot, opened.identity.system_identifier);
+        let ours = |record: &&Record| record.slot == *slot && record.system_identifier == system;
+        let records = opened.sinks.iter().map(|open| open.standing.record.as_ref().filter(ours));
+        if let Some(records) = records.collect::<Option<Vec<_>>>() {
+            let durable = records.into_iter().map(resume::position).min();
+            self.reporter.positions(|positions| positions.durable = positions.durable.max(durable));
+        }
     }
 
     /// Judges every sink against the slot and starts the stream at the lowest start.
@@ -119,13 +142,13 @@ impl Pipeline {
         session: ReplicationSession,
         slot: &SlotFacts,
         in_recovery: bool,
-        holes: Holes,
+        accepted: Option<Accepted>,
     ) -> Result<Started, End> {
         let to = &self.database.connection;
         let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
         let mut start = None;
         for at in 0..opened.sinks.len() {
-            let sink_start = self.begin(&mut opened, at, confirmed, in_recovery, holes).await?;
+            let sink_start = self.begin(&mut opened, at, confirmed, in_recovery, accepted).await?;
             start = Some(start.map_or(sink_start, |start: Lsn| start.min(sink_start)));
         }
         let start = start.unwrap_or(confirmed);
@@ -161,6 +184,15 @@ impl Pipeline {
         })
     }
 
+    /// Whether the server is another cluster: judged before its slot is looked for, which it may well not have.
+    #[must_use]
+    pub fn other_cluster(&self, opened: &Opened) -> Option<Trouble> {
+        let system = opened.system.system_identifier;
+        let mut sinks = opened.sinks.iter();
+        let sentence = sinks.find_map(|open| resume::other_cluster(system, &self.database.slot, &open.standing))?;
+        Some(self.lost(Reason::OtherCluster, sentence))
+    }
+
     fn server<'a>(&'a self, opened: &'a Opened, confirmed_flush_lsn: Lsn, in_recovery: bool) -> Server<'a> {
         Server {
             system_identifier: opened.system.system_identifier,
@@ -179,7 +211,7 @@ impl Pipeline {
         at: usize,
         confirmed: Lsn,
         in_recovery: bool,
-        holes: Holes,
+        accepted: Option<Accepted>,
     ) -> Result<Lsn, End> {
         let server = self.server(opened, confirmed, in_recovery);
         let Some(standing) = opened.sinks.iter().nth(at).map(|open| &open.standing) else { return Ok(confirmed) };
@@ -188,7 +220,11 @@ impl Pipeline {
         } else {
             resume::judge(&server, standing)
         };
+        let ours = || Some(standing.record.as_ref().map_or(Lsn::ZERO, resume::position));
         let (from, reason) = match judgement {
+            Judgement::Resume { .. } if let Some(Accepted { reason, anew: true }) = accepted => {
+                (ours(), reason.as_str())
+            }
             Judgement::Resume { start, held } => {
                 opened.sinks.resume(at, held);
                 return Ok(start);
@@ -200,11 +236,9 @@ impl Pipeline {
                 }));
             }
             Judgement::Adopt { behind, .. } => (behind, "another slot was streamed here before"),
-            Judgement::Lost { reason, sentence } => match holes {
-                Holes::Accept(reason) => {
-                    (Some(standing.record.as_ref().map_or(Lsn::ZERO, resume::position)), reason.as_str())
-                }
-                Holes::Refuse => return Err(End::Lost(self.lost(reason, sentence))),
+            Judgement::Lost { reason, sentence } => match accepted {
+                Some(accepted) => (ours(), accepted.reason.as_str()),
+                None => return Err(End::Lost(self.lost(reason, sentence))),
             },
         };
         info!(
@@ -220,6 +254,14 @@ impl Pipeline {
         };
         let gap = from.map(|from| Gap { from, to: Some(confirmed), reason: reason.to_owned() });
         opened.sinks.adopt(at, record, gap).await.map_err(sink_trouble)?;
+        // What was told before may be of another history, and higher.
+        self.reporter.positions(|positions| {
+            *positions = status::Positions {
+                durable: Some(confirmed),
+                confirmed_flush_lsn: Some(confirmed),
+                ..status::Positions::default()
+            };
+        });
         Ok(confirmed)
     }
 
@@ -264,15 +306,10 @@ impl Pipeline {
         let mut delivering = spawn(sinks.deliver(to_deliver, Arc::clone(&progress), Arc::clone(&ledger)));
         let feedback = Feedback::new(writer, progress, ledger, Arc::clone(&self.reporter), patience);
         let mut acknowledging = spawn(feedback.run(stop_feedback.clone()));
-        // What the last stream reported may lie in another history.
-        self.reporter.positions(|positions| {
-            *positions = Reported {
-                confirmed_flush_lsn: positions.confirmed_flush_lsn,
-                restart_lsn: positions.restart_lsn,
-                ..Reported::default()
-            };
-        });
-        self.reporter.condition(Condition::Streaming);
+        // After trouble with a sink it is feedback that tells when it is over.
+        if self.reporter.status().condition.trouble().is_none_or(|trouble| trouble.reason != Reason::Sink) {
+            self.reporter.condition(Condition::Streaming);
+        }
 
         let mut delivered_all = false;
         let reader = loop {
@@ -286,6 +323,17 @@ impl Pipeline {
                 fed = &mut acknowledging => return joined(fed).map_or_else(|error| self.feedback_end(error), |_| End::Stopped),
                 read = &mut reading => match joined(read) {
                     Ok(reader) => break reader,
+                    Err(error) if error.is_hole() && !delivered_all => {
+                        // As long as they need: feedback ends them if they take too long.
+                        let delivered = tokio::select! {
+                            biased;
+                            delivered = &mut delivering => joined(delivered),
+                            fed = &mut acknowledging => {
+                                return joined(fed).map_or_else(|error| self.feedback_end(error), |_| End::Stopped);
+                            }
+                        };
+                        return delivered.map_or_else(sink_trouble, |()| self.read_end(error));
+                    }
                     Err(error) => return self.read_end(error),
                 },
                 Some(notice) = noticed.recv() => self.notice(&notice),

@@ -136,6 +136,12 @@ impl Progress {
         self.lock().sinks.iter().all(|sink| sink.batches == sent)
     }
 
+    /// Whether every sink has taken a batch.
+    #[must_use]
+    pub fn has_delivered(&self) -> bool {
+        self.lock().sinks.iter().all(|sink| sink.batches > 0)
+    }
+
     /// Waits until a batch is done; for the reader alone.
     pub async fn delivered(&self) {
         self.delivered.notified().await;

@@ -65,6 +65,17 @@ impl From<FrameError> for ReadError {
     }
 }
 
+impl ReadError {
+    /// Whether the server can't decode what follows, now or later: the publication did not exist then.
+    pub(super) fn is_hole(&self) -> bool {
+        match self {
+            Self::SkippedPublication => true,
+            Self::Replication(ReplicationError::Server(error)) => error.sqlstate == "42704",
+            _ => false,
+        }
+    }
+}
+
 /// What one frame asks for that can't be done while its bytes are borrowed.
 enum Next {
     Describe(Described),
@@ -119,7 +130,13 @@ impl Reader {
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<CopyReader, ReadError> {
         let mut nap = false;
         loop {
-            self.parse().await?;
+            if let Err(error) = self.parse().await {
+                if error.is_hole() {
+                    // What stands before the hole can be had now and never again.
+                    self.hand_on().await?;
+                }
+                return Err(error);
+            }
             let full = self.parsed >= BATCH_BYTES;
             let waiting = !self.builder.is_empty();
             if !waiting {
@@ -145,12 +162,18 @@ impl Reader {
                 () = self.progress.delivered(), if !free => {}
             }
         }
-        if !self.builder.is_empty() {
-            let batch = cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress);
-            self.batches.send(batch).await.map_err(|_| ReadError::SinksGone)?;
-        }
+        self.hand_on().await?;
         self.discard_parsed();
         Ok(self.copy)
+    }
+
+    /// Hands on what is parsed, however long the sinks take.
+    async fn hand_on(&mut self) -> Result<(), ReadError> {
+        if self.builder.is_empty() {
+            return Ok(());
+        }
+        let batch = cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress);
+        self.batches.send(batch).await.map_err(|_| ReadError::SinksGone)
     }
 
     /// Parses every whole frame, up to a full batch.

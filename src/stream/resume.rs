@@ -45,14 +45,8 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
     let held = standing.cursor;
     let position = position(record);
 
-    if record.system_identifier != server.system_identifier {
-        return lost(
-            Reason::OtherCluster,
-            format!(
-                "the server is cluster {} and the slot {} was streamed from cluster {}",
-                server.system_identifier, server.slot, record.system_identifier
-            ),
-        );
+    if let Some(sentence) = other_cluster(server.system_identifier, server.slot, standing) {
+        return lost(Reason::OtherCluster, sentence);
     }
     if let Some(diverged) = off_history(server, record, position) {
         return diverged;
@@ -84,6 +78,19 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
     }
     let acknowledged = record.acknowledged.map_or(Lsn::ZERO, EndLsn::lsn);
     Judgement::Resume { start: start.unwrap_or(acknowledged), held }
+}
+
+/// The first row, which counts before the slot is even looked for: why the server is another cluster than the one that
+/// `slot` was streamed from.
+#[must_use]
+pub fn other_cluster(system_identifier: u64, slot: &SlotName, standing: &Standing) -> Option<String> {
+    let record = standing.record.as_ref().filter(|record| record.slot == *slot)?;
+    (record.system_identifier != system_identifier).then(|| {
+        format!(
+            "the server is cluster {system_identifier} and the slot {slot} was streamed from cluster {}",
+            record.system_identifier
+        )
+    })
 }
 
 /// How far we are known to have come, in WAL.

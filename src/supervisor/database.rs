@@ -14,7 +14,7 @@ use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Refusal as Refused, Round};
 use crate::retry::Backoff;
 use crate::status::{Condition, Reason, Refusal, Reply, State, Trouble};
-use crate::stream::{End, Holes, Pipeline, Started};
+use crate::stream::{Accepted, End, Holes, Pipeline, Started};
 
 /// How often the publication of a database that streams is looked at.
 const CHECK_PERIOD: Duration = Duration::from_secs(60);
@@ -68,6 +68,7 @@ impl Keep {
                 prepared = self.prepare(holes) => prepared,
             };
             self.pipeline.reporter.round_done();
+            let streamed = prepared.is_ok();
             let end = match prepared {
                 Ok(started) => {
                     self.pipeline.reporter.next_try(None);
@@ -83,24 +84,26 @@ impl Keep {
             };
             let (state, trouble, wait) = match end {
                 End::Stopped => return,
-                End::Lost(trouble) => (State::Lost, trouble, PERIOD),
-                End::Trouble(Diagnosis { class: Class::Operator, trouble }) => (State::Failed, trouble, PERIOD),
+                // A stream that ran into a hole would run into it again, and show itself as streaming until then.
+                End::Lost(trouble) if streamed => (State::Lost, trouble, None),
+                End::Lost(trouble) => (State::Lost, trouble, Some(PERIOD)),
+                End::Trouble(Diagnosis { class: Class::Operator, trouble }) => (State::Failed, trouble, Some(PERIOD)),
                 End::Trouble(Diagnosis { class: Class::Retry, trouble }) => {
-                    (State::Retrying, trouble, backoff.next_wait())
+                    (State::Retrying, trouble, Some(backoff.next_wait()))
                 }
                 End::Trouble(Diagnosis { class: Class::Held, trouble }) => {
-                    (State::Waiting, trouble, backoff.next_wait())
+                    (State::Waiting, trouble, Some(backoff.next_wait()))
                 }
             };
             answer(resume.take(), Err(Refusal::Failed(trouble.sentence.clone())));
             self.pipeline.reporter.condition(Condition::Other(state, trouble));
-            let until = SignedDuration::try_from(wait).ok().and_then(|wait| Timestamp::now().checked_add(wait).ok());
+            let until = wait.and_then(|wait| Timestamp::now().checked_add(SignedDuration::try_from(wait).ok()?).ok());
             self.pipeline.reporter.next_try(until);
             resume = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 Some(asked) = self.resumes.recv() => Some(asked),
-                () = sleep(wait) => None,
+                () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
             };
             if state != State::Lost
                 && let Some(asked) = resume.take()
@@ -121,13 +124,22 @@ impl Keep {
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let mut replication = connector.replication(to).await.map_err(connect)?;
         let opened = self.pipeline.open(&mut replication).await?;
+        if holes == Holes::Refuse
+            && let Some(trouble) = self.pipeline.other_cluster(&opened)
+        {
+            return Err(End::Lost(trouble));
+        }
         let sql = connector.sql(to).await.map_err(connect)?;
         let known = opened.knows_slot();
         let round = Round { database, connector, sql: &sql, reporter, turns: &self.provisioning };
         let ensured = round.ensure(&mut replication, known, holes).await;
         let ensured = ensured.map_err(|refused| self.refused(refused))?;
         reporter.findings(ensured.findings);
-        self.pipeline.start(opened, replication, &ensured.slot, ensured.in_recovery, holes).await
+        let accepted = match holes {
+            Holes::Accept(reason) => Some(Accepted { reason, anew: ensured.anew }),
+            Holes::Refuse => None,
+        };
+        self.pipeline.start(opened, replication, &ensured.slot, ensured.in_recovery, accepted).await
     }
 
     fn refused(&self, refused: Refused) -> End {
@@ -170,26 +182,36 @@ impl Keep {
     /// Not read; its slot is watched all the same, by the guard, and judged anew whenever the guard sees it changed.
     async fn disabled(&mut self, stop: CancellationToken) {
         loop {
-            let condition = tokio::select! {
+            let inspected = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                inspected = self.inspect() => match inspected {
-                    Ok(Some(trouble)) => Condition::Other(State::Lost, trouble),
-                    // That a disabled database can't be observed shows in the age of its observation.
-                    Ok(None) | Err(_) => Condition::Other(State::Disabled, Trouble::new(
+                inspected = self.inspect() => inspected,
+            };
+            let unseen = inspected.is_err();
+            let reporter = &self.pipeline.reporter;
+            match inspected {
+                Ok(Some(trouble)) => reporter.condition(Condition::Other(State::Lost, trouble)),
+                // What was found before stands until the next look. That a disabled database can't be observed shows in
+                // the age of its observation.
+                Err(_) if reporter.status().condition.state() == State::Lost => {}
+                Ok(None) | Err(_) => reporter.condition(Condition::Other(
+                    State::Disabled,
+                    Trouble::new(
                         Reason::DisabledByFile,
                         "the file says `disabled`: nothing is read, and the slot, if there is one, is watched",
                         "set status = \"active\" and reload",
-                    )),
-                },
-            };
-            self.pipeline.reporter.condition(condition);
-            self.pipeline.reporter.round_done();
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                Some(asked) = self.resumes.recv() => answer(Some(asked), Err(not_lost())),
-                changed = self.seen.changed() => if changed.is_err() { return },
+                    ),
+                )),
+            }
+            reporter.round_done();
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    Some(asked) = self.resumes.recv() => answer(Some(asked), Err(disabled())),
+                    changed = self.seen.changed() => if changed.is_err() { return } else { break },
+                    () = sleep(PERIOD), if unseen => break,
+                }
             }
         }
     }
@@ -201,6 +223,9 @@ impl Keep {
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let mut replication = connector.replication(to).await.map_err(connect)?;
         let opened = self.pipeline.open(&mut replication).await?;
+        if let Some(trouble) = self.pipeline.other_cluster(&opened) {
+            return Ok(Some(trouble));
+        }
         let sql = connector.sql(to).await.map_err(connect)?;
         let observed = provision::observe(&sql, database).await;
         let observed = observed.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
@@ -218,6 +243,10 @@ impl Keep {
 
 fn not_lost() -> Refusal {
     Refusal::Conflict("the database is not lost: there is no gap to accept".to_owned())
+}
+
+fn disabled() -> Refusal {
+    Refusal::Conflict("the database is disabled: set status = \"active\" and reload first".to_owned())
 }
 
 fn answer(resume: Option<Resume>, outcome: Reply) {
