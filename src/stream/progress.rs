@@ -151,7 +151,9 @@ impl Progress {
     /// Takes a position that must never be acknowledged as if it could be.
     pub fn break_with(&self, position: Lsn) {
         if faults::broken(Break::AckStartPlusLength) {
-            self.lock().broken = Some(EndLsn::of_idle(position));
+            let mut inner = self.lock();
+            inner.broken = inner.broken.max(Some(EndLsn::of_idle(position)));
+            drop(inner);
             self.changed.notify_one();
         }
     }
