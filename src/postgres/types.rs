@@ -7,7 +7,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::sleep;
 use tokio_postgres::types::Type as Parameter;
 use tokio_postgres::{Client, Error, Row};
 
@@ -57,6 +59,28 @@ select
     ) as field_types
 from wanted
 join pg_catalog.pg_type as t on t.oid = wanted.oid";
+
+/// How often, and how far apart, a type that is not there is looked for again.
+const LOOKS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Waits until the catalog shows every type of `oids`, a second at the most: the walsender sends a transaction as soon as
+/// its commit is in the WAL, a moment before other sessions see what it made. A type that was dropped since never shows.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn await_visible(client: &Client, oids: &[u32]) -> Result<(), Error> {
+    let missing = "select exists (select from pg_catalog.unnest($1) as wanted(oid)
+                                   where not exists (select from pg_catalog.pg_type as t where t.oid = wanted.oid))";
+    for _ in 0..LOOKS {
+        let rows = client.query_typed(missing, &[(&oids, Parameter::OID_ARRAY)]).await?;
+        if !rows.first().is_some_and(|row| row.get(0)) {
+            break;
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}
 
 /// What the types `oids` are: arrays with their element, domains as what they rest on, composites with their fields.
 /// Enums, ranges and base types are text; so is a type that is no longer there.

@@ -25,8 +25,10 @@ pub struct Observed {
 /// The server refuses, or the session breaks off.
 pub async fn observe(client: &Client, database: &Database) -> Result<Observed, SqlError> {
     let server = catalog::server(client).await?;
-    let publication = catalog::publication(client, &database.publication).await?;
+    // The slot first: another agent that is just making both makes it second, so a slot that is seen here never lacks a
+    // publication that is only younger than our look.
     let slot = catalog::slots(client, &[&database.slot]).await?.pop();
+    let publication = catalog::publication(client, &database.publication).await?;
     let missing_tables = match &database.scope {
         Some(Scope::Tables(tables)) => catalog::missing_tables(client, tables).await?,
         _ => Vec::new(),

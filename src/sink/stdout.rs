@@ -12,7 +12,7 @@ use super::{SinkError, Standing};
 use crate::change::{Batch, Gap, Record, StreamIdentity, Transaction};
 use crate::encode::{Out, Sequin};
 
-/// The most bytes that wait in memory.
+/// So many bytes are written at once; one line may add as many before it is torn.
 const SPILL: usize = 64 * 1024;
 
 /// The sink `stdout`. Any number of them share standard output, a batch at a time, so that lines never mix.
@@ -74,6 +74,10 @@ fn lines(encoder: &mut impl Lines, batch: &Batch, out: &mut impl Write) -> io::R
     for change in batch.changes() {
         encoder.line(&change, &mut lines);
         count += 1;
+        // Between two lines, so that a process that dies seldom leaves a torn one.
+        if lines.buffer.len() >= SPILL {
+            lines.flush();
+        }
     }
     lines.flush();
     lines.done?;
@@ -101,7 +105,7 @@ impl<W: Write> Buffered<'_, W> {
 
 impl<W: Write> Out for Buffered<'_, W> {
     fn put(&mut self, bytes: &[u8]) {
-        if self.buffer.len() + bytes.len() > SPILL {
+        if self.buffer.len() + bytes.len() > 2 * SPILL {
             self.flush();
             if bytes.len() >= SPILL {
                 if self.done.is_ok() {

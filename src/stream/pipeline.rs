@@ -26,7 +26,7 @@ use crate::postgres::{
     Connector, CopyReader, CopyWriter, History, ReplicationError, ReplicationSession, SystemIdentity,
 };
 use crate::sink::SinkError;
-use crate::status::{Condition, Finding, Reason, Reporter, Trouble};
+use crate::status::{Condition, Finding, Positions as Reported, Reason, Reporter, Trouble};
 use crate::wire::ServerError;
 
 /// How long the end of a copy may take on the server's side.
@@ -264,6 +264,14 @@ impl Pipeline {
         let mut delivering = spawn(sinks.deliver(to_deliver, Arc::clone(&progress), Arc::clone(&ledger)));
         let feedback = Feedback::new(writer, progress, ledger, Arc::clone(&self.reporter), patience);
         let mut acknowledging = spawn(feedback.run(stop_feedback.clone()));
+        // What the last stream reported may lie in another history.
+        self.reporter.positions(|positions| {
+            *positions = Reported {
+                confirmed_flush_lsn: positions.confirmed_flush_lsn,
+                restart_lsn: positions.restart_lsn,
+                ..Reported::default()
+            };
+        });
         self.reporter.condition(Condition::Streaming);
 
         let mut delivered_all = false;

@@ -26,9 +26,9 @@ use crate::wire::replication::{StreamMessage, StreamMessageError, XLOG_DATA_HEAD
 use crate::wire::{ServerError, Severity};
 
 /// A batch is handed on once it holds this many bytes, even if no sink is idle.
-const BATCH_BYTES: usize = 512 * 1024;
+const BATCH_BYTES: usize = 256 * 1024;
 /// Room that is kept for a read.
-const READ_BYTES: usize = 128 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 /// While the sinks are busy, this much time passes before the next read that would bring little: the walsender sends
 /// each row by itself, and waking up for each costs both sides more than the row.
 const NAP: Duration = Duration::from_millis(1);

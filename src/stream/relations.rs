@@ -65,6 +65,7 @@ impl Relations {
             HashMap::new()
         } else {
             let session = self.types.connector.sql(&self.types.connection).await?;
+            types::await_visible(&session, &unknown).await?;
             types::resolve(&session, &unknown).await?
         };
         let r#type = |oid| builtin(oid).or_else(|| found.get(&oid).cloned()).unwrap_or_else(|| Arc::new(Type::Text));

@@ -72,7 +72,7 @@ async fn dies_idle(major: u32, point: Point, nths: &[u32]) {
 /// Crashes once `keep` has removed a file.
 async fn dies_removing(major: u32, point: Point, nths: &[u32]) {
     let cluster = Cluster::shared(major);
-    let (dbname, mut slotd) = begun(cluster, &format!("{ROTATE}keep = \"256kB\"\n")).await;
+    let (dbname, mut slotd) = begun(cluster, &format!("{ROTATE}keep = \"1MB\"\n")).await;
     // One writer, so that the order of the history is that of the commits.
     let history = History::begin(cluster, &dbname, 1, seed());
     for nth in nths {

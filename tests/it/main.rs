@@ -5,13 +5,27 @@ mod breaks;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod connect;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod idle;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod lost;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod proof;
+#[cfg(test)]
+mod provision;
+#[cfg(test)]
+mod rows;
+#[cfg(test)]
+mod sinks;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use slotd::pgoutput::{self, Message, ReplicaIdentity};
 use slotd::postgres::types::resolve;
 use tokio_postgres::Client;
 
-use crate::support::Cluster;
+use crate::support::{Cluster, Flow, VERSIONS};
 
 /// What the types of `SAMPLES` need besides those of Postgres.
 pub(crate) const SETUP: &str = r#"
@@ -265,6 +265,105 @@ async fn types_without_a_sample(client: &Client) -> Vec<String> {
     );
     let rows = client.query(&sql, &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).filter(|name: &String| !NEVER_IN_A_TABLE.contains(&name.as_str())).collect()
+}
+
+/// The whole way: tables, WAL, the walsender, a file.
+#[tokio::test]
+async fn every_type_arrives_in_the_file_as_to_jsonb_has_it() {
+    for major in VERSIONS {
+        let mut flow = Flow::start(Cluster::shared(major), SETUP, "").await;
+        flow.client.batch_execute(SETTINGS).await.unwrap();
+        for (at, sample) in SAMPLES.iter().enumerate() {
+            flow.run(&[&table_of(at, *sample)]).await;
+        }
+        let lines = flow.take().await;
+        assert_eq!(lines.len(), SAMPLES.len());
+        let mut wrong = Vec::new();
+        for (at, line) in lines.iter().enumerate() {
+            let table = format!("samples.t_{at}");
+            let server: String = one(&flow.client, &format!("select to_jsonb(t)::text from {table} as t")).await;
+            let server: Json = serde_json::from_str(&server).unwrap();
+            let sql = "select attname::text, atttypid from pg_attribute
+                       where attrelid = $1::text::regclass and attnum > 0";
+            let columns = flow.client.query(sql, &[&table]).await.unwrap();
+            let oids: Vec<u32> = columns.iter().map(|column| column.get(1)).collect();
+            let types = resolve(&flow.client, &oids).await.unwrap();
+            assert_eq!(line["record"].as_object().unwrap().len(), columns.len(), "{:?}", SAMPLES[at]);
+            for column in &columns {
+                let (name, r#type) = (column.get::<_, &str>(0), &types[&column.get(1)]);
+                let (ours, server) = (&line["record"][name], &server[name]);
+                if !same(r#type, ours, server) {
+                    wrong.push(format!("{:?}.{name}\n    ours   {ours}\n    server {server}", SAMPLES[at]));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "PostgreSQL {major}: {} differ:\n{}", wrong.len(), wrong.join("\n"));
+    }
+}
+
+/// A table with a sample in each of its forms, and its one row.
+fn table_of(at: usize, (name, literal): (&str, &str)) -> String {
+    let value = format!("{}::{name}", quote_literal(literal));
+    let (domain, row, table) = (format!("samples.d_{at}"), format!("samples.r_{at}"), format!("samples.t_{at}"));
+    let mut columns = vec![
+        (name.to_owned(), value.clone()),
+        (name.to_owned(), "null".to_owned()),
+        (domain.clone(), value.clone()),
+        (row.clone(), format!("row({value}, null, {value})")),
+        (format!("{row}[]"), format!("array[row({value}, null, null)::{row}, null]")),
+    ];
+    if !name.ends_with("[]") && !name.ends_with("vector") || name == "tsvector" {
+        let array = format!("{name}[]");
+        columns.push((array.clone(), format!("array[{value}, null]::{array}")));
+        columns.push((array.clone(), format!("array[[{value}, null], [null, {value}]]::{array}")));
+        columns.push((array.clone(), format!("array[[[{value}], [{value}]]]::{array}")));
+        columns.push((format!("{domain}[]"), format!("array[{value}, null]::{domain}[]")));
+    }
+    let defined: Vec<_> = columns.iter().enumerate().map(|(n, (name, _))| format!("c{n} {name}")).collect();
+    let values: Vec<_> = columns.iter().map(|(_, value)| value.as_str()).collect();
+    format!(
+        "create domain {domain} as {name};
+         create type {row} as (v {name}, n {name}, d {domain});
+         create table {table} (id int primary key, {});
+         insert into {table} values ({at}, {})",
+        defined.join(", "),
+        values.join(", ")
+    )
+}
+
+/// Longer than a batch, with what JSON escapes, and out of line.
+#[tokio::test]
+async fn values_of_a_megabyte_arrive_whole() {
+    let table = "
+        create type pair as (a text, b json);
+        create table t (id int primary key, t text, b bytea, j json, jb jsonb, l text[], p pair);
+        alter table t alter t set storage external, alter b set storage external;";
+    let insert = r#"
+        insert into public.t
+        with v as (select repeat(e'line\n\t"quoted\\" Größe 日本', 50000) as v)
+        select n, v || n, convert_to(v, 'UTF8'),
+            ('{' || repeat(e'\n\r  ', 100000) || '"a":' || to_json(v) || repeat(e'\n', 100000) || '}')::json,
+            jsonb_build_array(v, n), array[v, null, ''], row(v, to_json(v))::public.pair
+        from v, generate_series(1, 3) as n"#;
+    for major in [15, 18] {
+        let mut flow = Flow::start(Cluster::shared(major), table, "").await;
+        flow.client.batch_execute(SETTINGS).await.unwrap();
+        flow.run(&[insert]).await;
+        let lines = flow.take().await;
+        assert_eq!(lines.len(), 3);
+        for (at, line) in lines.iter().enumerate() {
+            let sql = format!("select to_jsonb(t.*)::text from public.t where id = {}", at + 1);
+            let server: Json = serde_json::from_str(&one(&flow.client, &sql).await).unwrap();
+            assert!(server["t"].as_str().unwrap().len() > 1_000_000);
+            for (name, value) in server.as_object().unwrap() {
+                assert!(line["record"][name] == *value, "PostgreSQL {major}: {name} of row {at} differs");
+            }
+        }
+    }
+}
+
+async fn one(client: &Client, sql: &str) -> String {
+    client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 #[tokio::test]

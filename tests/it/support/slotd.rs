@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::guard::{Folder, User};
 use super::http;
@@ -69,10 +69,21 @@ impl Slotd {
         self.child = Some(child);
     }
 
-    /// Another command on the same configuration, state and socket, to its end: status, standard output.
+    /// `slotd run` whose standard output is a pipe; gives its other end.
+    pub(crate) fn start_piped(&mut self) -> ChildStdout {
+        assert!(self.child.is_none(), "slotd runs already");
+        let mut child = self.command(&["run"]).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        self.child = Some(child);
+        stdout
+    }
+
+    /// Another command on the same configuration, state and socket, to its end: status, standard output, and behind it
+    /// standard error.
     pub(crate) async fn command_output(&self, args: &[&str]) -> (ExitStatus, String) {
-        let output = self.command(args).stdout(Stdio::piped()).output().await.unwrap();
-        (output.status, String::from_utf8(output.stdout).unwrap())
+        let output = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).output().await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status, String::from_utf8(said).unwrap())
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -80,8 +91,7 @@ impl Slotd {
         let mut command = Command::new(env!("CARGO_BIN_EXE_slotd"));
         command
             .args(args)
-            .arg("-c")
-            .arg(self.config_path())
+            .env("SLOTD_CONFIG", self.config_path())
             .env("STATE_DIRECTORY", self.state_dir())
             .env("RUNTIME_DIRECTORY", self.path("run"))
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
@@ -110,11 +120,6 @@ impl Slotd {
     /// All that it has logged, over all of its starts.
     pub(crate) fn log(&self) -> String {
         read(&self.path("log"))
-    }
-
-    /// All that it has written to standard output, over all of its starts.
-    pub(crate) fn stdout(&self) -> String {
-        read(&self.path("stdout"))
     }
 
     /// Its process, while it runs.
@@ -205,6 +210,11 @@ impl Slotd {
     /// Asks it to read its configuration again.
     pub(crate) fn sighup(&self) {
         self.signal(Signal::HUP);
+    }
+
+    /// All that it has written to standard output, over all of its starts.
+    pub(crate) fn stdout(&self) -> String {
+        read(&self.path("stdout"))
     }
 
     /// Stops it from doing anything, until [`Slotd::thaw`].

@@ -1,0 +1,202 @@
+//! Publications and slots are made as declared, what exists is left alone, and what would harm the application is
+//! refused.
+
+use serde_json::Value;
+
+use crate::support::{Cluster, Options, Slotd};
+
+/// What a publication and its slot are, as the catalog has them: equal before and after means that nothing was touched.
+async fn catalog(cluster: &Cluster, dbname: &str) -> Option<String> {
+    let sql = "SELECT (SELECT string_agg(p::text || p.xmin::text, ' ') FROM pg_publication p)
+               || (SELECT string_agg(slot_name || plugin, ' ') FROM pg_replication_slots WHERE database = current_database())";
+    cluster.value(dbname, sql).await
+}
+
+async fn database(cluster: &Cluster, tables: &str) -> String {
+    let dbname = cluster.create_database().await;
+    cluster.execute(&dbname, tables).await;
+    dbname
+}
+
+#[tokio::test]
+async fn what_exists_is_left_alone() {
+    for major in [15, 18] {
+        let cluster = Cluster::shared(major);
+        let dbname =
+            database(cluster, "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)").await;
+        let mut slotd = Slotd::run(&cluster.entry(&dbname));
+        slotd.await_state(&dbname, "streaming").await;
+        let made = catalog(cluster, &dbname).await;
+        assert!(slotd.sigterm().await.success());
+        // Declared otherwise now: used as it is, and told.
+        slotd.configure(&format!("{}tables = [\"a\"]\npublish = \"insert\"\n", cluster.entry(&dbname)));
+        slotd.start();
+        let drift = |health: &Value| health["findings"][0]["code"] == "publication_drift";
+        let health = slotd.await_until(&dbname, drift).await;
+        assert_eq!(health["verdict"], "warn", "{health:#}");
+        slotd.await_state(&dbname, "streaming").await;
+        assert_eq!(catalog(cluster, &dbname).await, made);
+    }
+}
+
+#[tokio::test]
+async fn listed_tables_and_schemas_are_published_and_no_others() {
+    let cluster = Cluster::shared(18);
+    let tables = "CREATE SCHEMA \"Odd \"\"one\"\"\"; CREATE TABLE \"Odd \"\"one\"\"\".\"Größe\" (id int PRIMARY KEY);
+                  CREATE TABLE plain (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY)";
+    let published = "SELECT string_agg(tablename, ',' ORDER BY tablename) FROM pg_publication_tables";
+    for (keys, names) in
+        [(r#"tables = ["plain", '"Odd ""one"""."Größe"']"#, "Größe,plain"), (r#"schemas = ['"Odd ""one"""']"#, "Größe")]
+    {
+        let dbname = database(cluster, tables).await;
+        let mut slotd = Slotd::run(&format!("{}{keys}\n", cluster.entry(&dbname)));
+        slotd.await_state(&dbname, "streaming").await;
+        assert_eq!(cluster.value(&dbname, published).await.as_deref(), Some(names));
+    }
+}
+
+#[tokio::test]
+async fn tables_whose_updates_would_fail_are_refused_by_name_and_nothing_is_published() {
+    let cluster = Cluster::shared(15);
+    let tables = "CREATE TABLE keyed (id int PRIMARY KEY);
+                  CREATE TABLE \"Log\" (line text); INSERT INTO \"Log\" VALUES ('one');
+                  CREATE TABLE deferred (id int PRIMARY KEY DEFERRABLE);
+                  CREATE TABLE whole (line text); ALTER TABLE whole REPLICA IDENTITY FULL;
+                  CREATE UNLOGGED TABLE unlogged (line text);
+                  CREATE TABLE parts (id int, day date) PARTITION BY RANGE (day);
+                  CREATE TABLE part PARTITION OF parts FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')";
+    let dbname = database(cluster, tables).await;
+    let mut slotd = Slotd::run(&cluster.entry(&dbname));
+    let health = slotd.await_state(&dbname, "failed").await;
+    assert_eq!(health["reason"], "no_replica_identity");
+    let sentence = health["sentence"].as_str().unwrap();
+    assert!(sentence.ends_with(": public.\"Log\", public.deferred, public.part"), "{sentence}");
+    assert!(health["hint"].as_str().unwrap().contains("ALTER TABLE public.\"Log\" REPLICA IDENTITY FULL;"));
+    assert_eq!(cluster.value(&dbname, "SELECT count(*) FROM pg_publication").await.as_deref(), Some("0"));
+    cluster.execute(&dbname, "UPDATE \"Log\" SET line = 'two'; DELETE FROM parts").await;
+
+    let allow = "allow_no_identity = ['\"Log\"', \"deferred\", \"part\"]\n";
+    slotd.configure(&format!("{}{allow}", cluster.entry(&dbname)));
+    slotd.sighup();
+    slotd.await_state(&dbname, "streaming").await;
+}
+
+#[tokio::test]
+async fn the_operators_sql_ends_the_refusal_without_a_restart() {
+    let cluster = Cluster::shared(18);
+    let dbname = database(cluster, "CREATE TABLE log (line text)").await;
+    let mut slotd = Slotd::run(&cluster.entry(&dbname));
+    slotd.await_state(&dbname, "failed").await;
+    cluster.execute(&dbname, "ALTER TABLE public.log REPLICA IDENTITY FULL").await;
+    slotd.await_state(&dbname, "streaming").await;
+}
+
+#[tokio::test]
+async fn slots_that_are_not_ours_to_use_say_why() {
+    let cluster = Cluster::shared(15);
+    let other = cluster.create_database().await;
+    for (make, words) in [
+        ("SELECT pg_create_logical_replication_slot($, 'test_decoding')", "test_decoding"),
+        ("SELECT pg_create_physical_replication_slot($)", "physical"),
+        ("SELECT pg_create_logical_replication_slot($, 'pgoutput', false, true)", "two_phase"),
+        ("", &*other),
+    ] {
+        let dbname = cluster.create_database().await;
+        let name = format!("'slotd_{dbname}'");
+        if make.is_empty() {
+            let sql = format!("SELECT pg_create_logical_replication_slot({name}, 'pgoutput')");
+            cluster.execute(&other, &sql).await;
+        } else {
+            cluster.execute(&dbname, &make.replace('$', &name)).await;
+        }
+        let mut slotd = Slotd::run(&cluster.entry(&dbname));
+        let health = slotd.await_state(&dbname, "failed").await;
+        assert_eq!(health["reason"], "slot_unusable", "{health:#}");
+        assert!(health["sentence"].as_str().unwrap().contains(words), "{health:#}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_agents_that_race_one_streams_and_the_other_names_it() {
+    let cluster = Cluster::shared(18);
+    for _ in 0..3 {
+        let dbname = cluster.create_database().await;
+        let text = cluster.entry(&dbname);
+        let (mut one, mut two) = (Slotd::run(&text), Slotd::run(&text));
+        let settled = |health: &Value| health["state"] == "streaming" || health["holder"].is_object();
+        let states = [one.await_until(&dbname, settled).await, two.await_until(&dbname, settled).await];
+        let streams = states.iter().filter(|health| health["state"] == "streaming").count();
+        assert_eq!(streams, 1, "{states:#?}");
+        let waiting = states.iter().find(|health| health["state"] == "waiting").unwrap();
+        assert!(waiting["holder"]["application_name"].as_str().unwrap().starts_with("slotd/"), "{waiting:#}");
+        for slotd in [&one, &two] {
+            assert!(!slotd.log().contains("ERROR"), "{}", slotd.log());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_replicate_uses_what_its_owner_made() {
+    let cluster = Cluster::shared(15);
+    let dbname = database(
+        cluster,
+        "CREATE TABLE items (id int PRIMARY KEY); CREATE ROLE modest LOGIN REPLICATION; CREATE ROLE bare LOGIN",
+    )
+    .await;
+    let text = cluster.entry(&dbname).replace("\"postgres\"", "\"modest\"");
+    let mut slotd = Slotd::run(&text);
+    let health = slotd.await_state(&dbname, "failed").await;
+    assert_eq!(health["reason"], "privilege", "{health:#}");
+    cluster.execute(&dbname, &format!("CREATE PUBLICATION slotd_{dbname} FOR ALL TABLES")).await;
+    slotd.await_state(&dbname, "streaming").await;
+    cluster.execute(&dbname, "INSERT INTO items VALUES (1)").await;
+    slotd.await_acknowledged(cluster, &dbname).await;
+    assert_eq!(slotd.lines(&dbname).len(), 1);
+
+    let mut bare = Slotd::run(&text.replace("\"modest\"", "\"bare\""));
+    let health = bare.await_state(&dbname, "failed").await;
+    assert_eq!(health["reason"], "privilege", "{health:#}");
+    assert!(health["hint"].as_str().unwrap().contains("ALTER ROLE bare REPLICATION"), "{health:#}");
+}
+
+#[tokio::test]
+async fn making_a_slot_waits_for_open_transactions_and_says_for_whom() {
+    let cluster = Cluster::start(18, &Options::default());
+    let dbname = cluster.create_database().await;
+    let writer = cluster.connect(&dbname).await;
+    writer.batch_execute("CREATE TABLE t (id int PRIMARY KEY); BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    let mut slotd = Slotd::run(&cluster.entry(&dbname));
+    let named = |health: &Value| health["sentence"].as_str().is_some_and(|sentence| sentence.contains("open now"));
+    slotd.await_until(&dbname, named).await;
+    writer.batch_execute("COMMIT").await.unwrap();
+    slotd.await_state(&dbname, "streaming").await;
+}
+
+#[tokio::test]
+async fn a_changed_file_disturbs_no_other_database_and_a_bad_one_changes_nothing() {
+    let cluster = Cluster::shared(18);
+    let (one, two) = (cluster.create_database().await, cluster.create_database().await);
+    let mut slotd = Slotd::run(&cluster.entry(&one));
+    slotd.await_state(&one, "streaming").await;
+    let pid = format!("SELECT active_pid FROM pg_replication_slots WHERE slot_name = 'slotd_{one}'");
+    let before = cluster.value("postgres", &pid).await;
+    let both = format!("{}{}", cluster.entry(&one), cluster.entry(&two));
+    slotd.configure(&both);
+    slotd.sighup();
+    slotd.await_state(&two, "streaming").await;
+
+    slotd.configure(&both.replace("ssl = false", "ssl = maybe"));
+    let (status, said) = slotd.command_output(&["reload"]).await;
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(said.contains("maybe"), "{said}");
+    let (code, whole) = slotd.get("/health").await.unwrap();
+    assert_eq!(code, 200);
+    assert_eq!(serde_json::from_str::<Value>(&whole).unwrap()["status"], "warn", "{whole}");
+
+    slotd.configure(&cluster.entry(&one));
+    let (status, said) = slotd.command_output(&["reload"]).await;
+    assert!(status.success(), "{said}");
+    assert_eq!(slotd.get(&format!("/health/{two}")).await.unwrap().0, 404);
+    assert_eq!(cluster.value("postgres", &pid).await, before, "the first stream was disturbed");
+    assert_eq!(slotd.get("/healthz").await.unwrap().0, 200);
+}
