@@ -130,6 +130,7 @@ async fn large_transaction(major: u32, rows: u64) {
     cluster.start_again();
 
     insert(&cluster, 1001 + rows, 2000 + rows).await;
+    slotd.await_bytes(&dbname, all).await;
     slotd.await_acknowledged(&cluster, &dbname).await;
     let mut next = 1;
     for path in slotd.files(&dbname) {

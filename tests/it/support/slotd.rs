@@ -179,13 +179,17 @@ impl Slotd {
         self.await_until(database, |_| lines_of(&folder, database).len() >= count).await;
     }
 
-    /// Waits until the files of the default file sink hold so many bytes of `database`.
+    /// Waits until the files of the default file sink hold so many bytes of `database`; panics after a minute in which
+    /// they did not grow.
     pub(crate) async fn await_bytes(&self, database: &str, bytes: u64) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while self.bytes(database) < bytes {
-            let late = tokio::time::Instant::now() > deadline;
-            assert!(!late, "{} bytes are in the files of {database}\n{}", self.bytes(database), self.log());
+        let (mut held, mut grown) = (0, tokio::time::Instant::now());
+        while held < bytes {
             tokio::time::sleep(Duration::from_millis(2)).await;
+            let now = self.bytes(database);
+            if now > held {
+                (held, grown) = (now, tokio::time::Instant::now());
+            }
+            assert!(grown.elapsed() < PATIENCE, "{held} bytes are in the files of {database}\n{}", self.log());
         }
     }
 
