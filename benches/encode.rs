@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use slotd::change::{Batch, BatchBuilder, Column, Cursor, Relation, StreamIdentity, Transaction, builtin};
 use slotd::encode::Sequin;
 use slotd::ident::{DatabaseName, NameError, SlotName, TableName};
-use slotd::lsn::Lsn;
+use slotd::lsn::{Lsn, Timeline};
 use slotd::pgoutput::ReplicaIdentity;
 
 const ROWS: u32 = 20_000;
@@ -36,7 +36,7 @@ const COLUMNS: [(&str, u32, &str); 5] = [
 fn main() -> Result<(), NameError> {
     let stream = Arc::new(StreamIdentity {
         system_identifier: 7_300_000_000_000_000_001,
-        timeline: 1,
+        timeline: Timeline { id: 1, begin: Lsn::ZERO },
         slot: SlotName::new("slotd_shop")?,
         database: DatabaseName::new("shop")?,
         dbname: "shop".to_owned(),

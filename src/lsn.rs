@@ -70,6 +70,15 @@ impl<'de> Deserialize<'de> for Lsn {
     }
 }
 
+/// A timeline of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Its number. Servers that were promoted apart from each other give the same one.
+    pub id: u32,
+    /// Where it left the timeline before it, which tells those apart; 0/0 for the first one.
+    pub begin: Lsn,
+}
+
 /// An LSN that may be acknowledged: a COMMIT's end, or the WAL end of a keepalive that came while nothing was in
 /// flight.
 ///

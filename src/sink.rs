@@ -27,6 +27,8 @@ pub struct Standing {
     pub record: Option<Record>,
     /// The last change that is really there. Behind the record's cursor if somebody took changes away.
     pub cursor: Option<Cursor>,
+    /// The sink holds records and has none; `record` is what else is known of it, and may be old.
+    pub bare: bool,
 }
 
 /// A sink refused, or could not do, what it was asked.

@@ -20,5 +20,5 @@ mod relations;
 pub mod resume;
 mod sinks;
 
-pub use pipeline::{Accepted, End, Holes, Opened, Pipeline, Started};
+pub use pipeline::{Anew, End, Holes, Identified, Opened, Pipeline, Ready, Started};
 pub use sinks::NamedSink;

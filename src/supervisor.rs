@@ -7,6 +7,7 @@
 //! ```
 
 mod database;
+mod holders;
 mod keeper;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::postgres::Connector;
 use crate::status::{Command, Refusal, Registry};
 use crate::storage::SharedStorage;
 use crate::stream::positions::Positions;
+use holders::Holders;
 use keeper::Keeper;
 
 /// How often this loop says that it turns.
@@ -41,6 +43,7 @@ pub struct Shared {
     pub storage: SharedStorage,
     pub positions: Arc<Positions>,
     pub registry: Registry,
+    holders: Holders,
     provisioning: Arc<Semaphore>,
 }
 
@@ -48,7 +51,8 @@ impl Shared {
     /// Gathers it.
     #[must_use]
     pub fn new(connector: Connector, storage: SharedStorage, positions: Arc<Positions>, registry: Registry) -> Self {
-        Self { connector, storage, positions, registry, provisioning: Arc::new(Semaphore::new(PROVISIONING)) }
+        let provisioning = Arc::new(Semaphore::new(PROVISIONING));
+        Self { connector, storage, positions, registry, holders: Holders::default(), provisioning }
     }
 }
 

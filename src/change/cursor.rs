@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ident::{DatabaseName, SlotName};
-use crate::lsn::{EndLsn, Lsn};
+use crate::lsn::{EndLsn, Lsn, Timeline};
 
 /// Where a sink stands: the last change that is durable in it.
 ///
@@ -44,18 +44,66 @@ impl Cursor {
 }
 
 /// What is recorded of one slot and one sink, durably, before anything that rests on it is acknowledged.
+///
+/// A sink may hold its record itself; the positions' store has one of every sink. They are of one *beginning* if they go
+/// on from the same moment at which a sink took a slot up, and then they are joined: the furthest counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
+    /// Drawn when the sink took the slot up, anew each time.
+    pub beginning: u64,
     /// The cluster, as `IDENTIFY_SYSTEM` names it.
     pub system_identifier: u64,
     /// The timeline of the server when this was written.
-    pub timeline: u32,
+    pub timeline: Timeline,
     /// The slot.
     pub slot: SlotName,
     /// The most that may have been acknowledged.
     pub acknowledged: Option<EndLsn>,
     /// Where the sink stood.
     pub cursor: Option<Cursor>,
+    /// The server was found with a WAL that ended here, before our position: it was restored, and whatever it has
+    /// written since is not what we know. Stays until the slot is taken up anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_at: Option<Lsn>,
+}
+
+impl Record {
+    /// The record of a sink that takes up the slot of `stream`, which has `acknowledged`.
+    #[must_use]
+    pub fn begin(stream: &StreamIdentity, acknowledged: Option<EndLsn>) -> Self {
+        Self {
+            beginning: fastrand::u64(..),
+            system_identifier: stream.system_identifier,
+            timeline: stream.timeline,
+            slot: stream.slot.clone(),
+            acknowledged,
+            cursor: None,
+            restored_at: None,
+        }
+    }
+
+    /// How far the sink and the slot are known to have come, in WAL.
+    #[must_use]
+    pub fn position(&self) -> Lsn {
+        let acknowledged = self.acknowledged.map_or(Lsn::ZERO, EndLsn::lsn);
+        acknowledged.max(self.cursor.map_or(Lsn::ZERO, |cursor| cursor.start_lsn()))
+    }
+
+    /// Takes what `other` knows better, if it is of the same beginning.
+    pub fn join(&mut self, other: &Self) {
+        if other.beginning != self.beginning {
+            return;
+        }
+        self.acknowledged = self.acknowledged.max(other.acknowledged);
+        self.restored_at = self.restored_at.or(other.restored_at);
+        let place = |record: &Self| record.cursor.map(|cursor| (cursor.position(), cursor.end_lsn));
+        if place(other) > place(self) {
+            self.cursor = other.cursor;
+        }
+        if other.timeline.begin > self.timeline.begin {
+            self.timeline = other.timeline;
+        }
+    }
 }
 
 /// Which stream a change comes from: what its key and its metadata need besides its place.
@@ -63,8 +111,8 @@ pub struct Record {
 pub struct StreamIdentity {
     /// The cluster, as `IDENTIFY_SYSTEM` names it.
     pub system_identifier: u64,
-    /// The timeline that the server is on, as `IDENTIFY_SYSTEM` names it.
-    pub timeline: u32,
+    /// The timeline that the server is on, as `IDENTIFY_SYSTEM` and `TIMELINE_HISTORY` name it.
+    pub timeline: Timeline,
     /// The slot.
     pub slot: SlotName,
     /// The name in the file.
@@ -103,14 +151,43 @@ mod tests {
 
     #[test]
     fn the_record_reads_back_as_it_was_written() {
-        let record = Record {
+        for restored_at in [None, Some(Lsn(130))] {
+            let record = Record { restored_at, ..record(Some(140), Some(cursor(100, 4, Some(140)))) };
+            let text = serde_json::to_string(&record).unwrap();
+            assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        }
+    }
+
+    fn record(acknowledged: Option<u64>, cursor: Option<Cursor>) -> Record {
+        Record {
+            beginning: u64::MAX,
             system_identifier: 7_300_000_000_000_000_001,
-            timeline: 2,
+            timeline: Timeline { id: 2, begin: Lsn(90) },
             slot: SlotName::new("slotd_shop").unwrap(),
-            acknowledged: Some(EndLsn::of_commit(Lsn(140))),
-            cursor: Some(cursor(100, 4, Some(140))),
+            acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
+            cursor,
+            restored_at: None,
+        }
+    }
+
+    #[test]
+    fn of_two_records_of_one_beginning_the_furthest_counts_whichever_comes_first() {
+        let (half, whole) = (cursor(100, 4, None), cursor(100, 4, Some(140)));
+        let old = record(Some(90), Some(half));
+        let new = Record {
+            timeline: Timeline { id: 3, begin: Lsn(120) },
+            restored_at: Some(Lsn(80)),
+            ..record(Some(150), Some(whole))
         };
-        let text = serde_json::to_string(&record).unwrap();
-        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        for (mut first, second) in [(old.clone(), &new), (new.clone(), &old)] {
+            first.join(second);
+            assert_eq!(first, new);
+        }
+        let mut bare = record(None, None);
+        bare.join(&old);
+        assert_eq!(bare, old);
+        let mut another = Record { beginning: 1, ..old.clone() };
+        another.join(&new);
+        assert_eq!(another, Record { beginning: 1, ..old }, "another beginning");
     }
 }

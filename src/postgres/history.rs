@@ -2,7 +2,7 @@
 //!
 //! Source: <https://www.postgresql.org/docs/current/protocol-replication.html>, `TIMELINE_HISTORY`.
 
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Timeline};
 
 /// The timelines that lead to the one a server is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +47,8 @@ impl History {
 
     /// The timeline that the server is on.
     #[must_use]
-    pub const fn current(&self) -> u32 {
-        self.current
+    pub fn current(&self) -> Timeline {
+        Timeline { id: self.current, begin: self.ended.last().map_or(Lsn::ZERO, |(_, end)| *end) }
     }
 
     /// The timeline that wrote the record at `lsn`.
@@ -61,12 +61,18 @@ impl History {
     ///
     /// # Errors
     /// The server does not descend from that timeline.
-    pub fn end_of(&self, timeline: u32) -> Result<Option<Lsn>, Unrelated> {
-        if timeline == self.current {
+    pub fn end_of(&self, timeline: Timeline) -> Result<Option<Lsn>, Unrelated> {
+        if timeline == self.current() {
             return Ok(None);
         }
-        let found = self.ended.iter().find(|(earlier, _)| *earlier == timeline);
-        found.map(|(_, end)| Some(*end)).ok_or(Unrelated)
+        let mut begin = Lsn::ZERO;
+        for &(id, end) in &self.ended {
+            if timeline == (Timeline { id, begin }) {
+                return Ok(Some(end));
+            }
+            begin = end;
+        }
+        Err(Unrelated)
     }
 }
 
@@ -84,9 +90,13 @@ mod tests {
         assert_eq!(history.timeline_of(Lsn(0x2FF_FFFF)), 1);
         assert_eq!(history.timeline_of(Lsn(0x300_0000)), 2);
         assert_eq!(history.timeline_of(Lsn(0x500_0000)), 3);
-        assert_eq!(history.end_of(1), Ok(Some(Lsn(0x300_0000))));
-        assert_eq!(history.end_of(3), Ok(None));
-        assert_eq!(history.end_of(4), Err(Unrelated));
+        let end_of = |id, begin| history.end_of(Timeline { id, begin: Lsn(begin) });
+        assert_eq!(end_of(1, 0), Ok(Some(Lsn(0x300_0000))));
+        assert_eq!(end_of(2, 0x300_0000), Ok(Some(Lsn(0x500_0000))));
+        assert_eq!(end_of(3, 0x500_0000), Ok(None));
+        assert_eq!(end_of(4, 0x500_0000), Err(Unrelated));
+        assert_eq!(end_of(2, 0x200_0000), Err(Unrelated), "one of the same number that forked elsewhere");
+        assert_eq!(end_of(3, 0x200_0000), Err(Unrelated));
         assert_eq!(History::parse(2, "1\tnonsense\twhy"), Err(HistoryError { timeline: 2 }));
     }
 }

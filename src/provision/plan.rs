@@ -130,7 +130,7 @@ fn refuse_publication(database: &Database, observed: &Observed) -> Option<Diagno
 
 fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Holes, own: &str) -> Option<Refusal> {
     let name = &database.slot;
-    let lost = |reason, sentence| (holes == Holes::Refuse).then_some(Refusal::Lost { reason, sentence });
+    let lost = |reason, sentence| (holes != Holes::Accept(reason)).then_some(Refusal::Lost { reason, sentence });
     let Some(slot) = &observed.slot else {
         return known.then(|| lost(Reason::SlotMissing, format!("the slot {name} is gone"))).flatten();
     };

@@ -5,11 +5,10 @@ use tokio::sync::Semaphore;
 use super::plan::Refusal;
 use super::{Action, apply, observe, plan};
 use crate::config::Database;
-use crate::postgres::catalog::SlotFacts;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{Connector, ReplicationSession, SqlSession};
 use crate::status::{Finding, Reason, Reporter, Trouble};
-use crate::stream::Holes;
+use crate::stream::{Anew, Holes, Ready};
 
 /// How often a lost race or a step is followed by another look.
 const LOOKS: usize = 4;
@@ -17,10 +16,7 @@ const LOOKS: usize = 4;
 /// The slot is there and as declared.
 #[derive(Debug, Clone)]
 pub struct Ensured {
-    pub slot: SlotFacts,
-    /// The slot was made or advanced in this round: nothing that is recorded of it leads on to where it stands.
-    pub anew: bool,
-    pub in_recovery: bool,
+    pub ready: Ready,
     pub findings: Vec<Finding>,
 }
 
@@ -50,7 +46,7 @@ impl Round<'_> {
         let own = connector.application_name();
         // The stream broke off because its publication is younger than the slot's position.
         let mut advance = holes == Holes::Accept(Reason::PublicationGap);
-        let mut anew = false;
+        let mut anew = None;
         for _ in 0..LOOKS {
             let turn = turns.acquire().await;
             let observed = observe(sql, database).await;
@@ -68,12 +64,15 @@ impl Round<'_> {
             }
             match observed.slot {
                 Some(slot) if steps.is_empty() => {
-                    let in_recovery = observed.server.in_recovery;
-                    return Ok(Ensured { slot, anew, in_recovery, findings: plan.findings });
+                    let ready = Ready { slot, anew, in_recovery: observed.server.in_recovery };
+                    return Ok(Ensured { ready, findings: plan.findings });
                 }
-                _ => {}
+                slot => {
+                    if steps.iter().any(|step| matches!(step, Action::AdvanceSlot | Action::CreateSlot)) {
+                        anew = anew.or(Some(Anew { before: slot.and_then(|slot| slot.confirmed_flush_lsn) }));
+                    }
+                }
             }
-            anew |= steps.iter().any(|step| matches!(step, Action::AdvanceSlot | Action::CreateSlot));
             for step in &steps {
                 apply::apply(step, database, sql, replication, reporter).await.map_err(Refusal::Trouble)?;
             }

@@ -38,7 +38,7 @@ impl StdoutSink {
     pub(super) async fn adopt(&mut self, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
         let Some(gap) = gap else { return Ok(()) };
         let place = Transaction {
-            timeline: record.timeline,
+            timeline: record.timeline.id,
             commit_lsn: gap.to.unwrap_or(gap.from),
             commit_timestamp: None,
             xid: None,

@@ -60,6 +60,7 @@ pub(super) struct Feedback {
     ledger: Arc<Ledger>,
     reporter: Arc<Reporter>,
     patience: Patience,
+    /// What the server knows already; at first, what its slot has.
     acknowledged: Option<EndLsn>,
     sent: Instant,
     /// When the server was last heard, as last reported.
@@ -76,6 +77,7 @@ impl Feedback {
         progress: Arc<Progress>,
         ledger: Arc<Ledger>,
         reporter: Arc<Reporter>,
+        confirmed: EndLsn,
         patience: Patience,
     ) -> Self {
         let heard = progress.heard().0;
@@ -87,7 +89,7 @@ impl Feedback {
             ledger,
             reporter,
             patience,
-            acknowledged: None,
+            acknowledged: Some(confirmed),
             sent: Instant::now(),
             heard,
             blocked: unproven.is_some(),

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::feedback::{Feedback, FeedbackError, Patience};
-use super::positions::Positions;
+use super::positions::{Key, Positions};
 use super::progress::Progress;
 use super::reader::{ReadError, Reader};
 use super::relations::{Relations, TypeSource};
@@ -54,32 +54,44 @@ pub enum End {
     Trouble(Diagnosis),
 }
 
-/// The server and the sinks, before anything is judged.
+/// The server that a session leads to.
 #[derive(Debug)]
-pub struct Opened {
-    sinks: Sinks,
+pub struct Identified {
     identity: Arc<StreamIdentity>,
     system: SystemIdentity,
     history: History,
 }
 
+/// The server and the sinks, before anything is judged.
+#[derive(Debug)]
+pub struct Opened {
+    sinks: Sinks,
+    server: Identified,
+}
+
 /// How the operator wants holes to be treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holes {
-    /// Begin anew behind a gap record that gives this reason: said in so many words, once.
+    /// Begin anew behind a gap record, if this is still the reason: said in so many words, once.
     Accept(Reason),
     /// Stop: `lost`.
     Refuse,
 }
 
-/// A hole that the operator has accepted.
-#[derive(Debug, Clone, Copy)]
-pub struct Accepted {
-    /// What the gap record says.
-    pub reason: Reason,
-    /// The slot was made or advanced for it. Then there is a hole whatever the positions say: on a timeline that left
-    /// ours, a new slot can stand below a position that we have from before.
-    pub anew: bool,
+/// The slot was made or advanced in this round: there is a hole before it, whatever the positions say. On a timeline
+/// that left ours, a new slot can stand below a position that we have from before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anew {
+    /// Where the slot before it stood, if there was one.
+    pub before: Option<Lsn>,
+}
+
+/// A slot that is as declared.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    pub slot: SlotFacts,
+    pub in_recovery: bool,
+    pub anew: Option<Anew>,
 }
 
 /// A stream that runs.
@@ -88,47 +100,63 @@ pub struct Started {
     reader: CopyReader,
     writer: CopyWriter,
     opened: Opened,
+    /// What the slot has acknowledged.
+    confirmed: EndLsn,
 }
 
 impl Pipeline {
-    /// Opens the sinks for what `session` is connected to.
+    /// Whether a sink keeps the changes in files of its own.
+    #[must_use]
+    pub fn has_file(&self) -> bool {
+        self.sinks.iter().any(|sink| matches!(sink.key, Key::File(_)))
+    }
+
+    /// Asks what `session` is connected to.
     ///
     /// # Errors
-    /// The server or a sink refuses.
-    pub async fn open(&self, session: &mut ReplicationSession) -> Result<Opened, End> {
+    /// The server refuses.
+    pub async fn identify(&self, session: &mut ReplicationSession) -> Result<Identified, End> {
         let to = &self.database.connection;
         let refused = |error| End::Trouble(trouble::of_replication(Step::Observe, &error, to));
         let system = session.identify_system().await.map_err(refused)?;
         let history = session.history(system.timeline).await.map_err(refused)?;
         let identity = Arc::new(StreamIdentity {
             system_identifier: system.system_identifier,
-            timeline: system.timeline,
+            timeline: history.current(),
             slot: self.database.slot.clone(),
             database: self.database.name.clone(),
             dbname: to.database.clone(),
             hostname: trouble::hostname(to),
         });
-        let sinks = Sinks::open(
-            &self.sinks,
-            &self.database.name,
-            &identity,
-            Arc::clone(&self.positions),
-            self.sink_stall_timeout,
-        );
-        let sinks = sinks.await.map_err(sink_trouble)?;
-        let opened = Opened { sinks, identity, system, history };
-        self.report_standing(&opened);
-        Ok(opened)
+        Ok(Identified { identity, system, history })
+    }
+
+    /// Opens the sinks for the stream from `server`.
+    ///
+    /// # Errors
+    /// A sink refuses.
+    pub async fn open(&self, server: Identified) -> Result<Opened, (Identified, End)> {
+        let sinks = Sinks::open(&self.sinks, &server.identity, Arc::clone(&self.positions), self.sink_stall_timeout);
+        match sinks.await {
+            Ok(sinks) => {
+                let opened = Opened { sinks, server };
+                self.report_standing(&opened);
+                Ok(opened)
+            }
+            Err(error) => Err((server, sink_trouble(error))),
+        }
     }
 
     /// Tells where the sinks stand before anything flows: whoever asks what a lost slot costs wants to know.
     fn report_standing(&self, opened: &Opened) {
-        let (slot, system) = (&opened.identity.slot, opened.identity.system_identifier);
-        let ours = |record: &&Record| record.slot == *slot && record.system_identifier == system;
-        let records = opened.sinks.iter().map(|open| open.standing.record.as_ref().filter(ours));
-        if let Some(records) = records.collect::<Option<Vec<_>>>() {
-            let durable = records.into_iter().map(resume::position).min();
-            self.reporter.positions(|positions| positions.durable = positions.durable.max(durable));
+        let StreamIdentity { slot, system_identifier, .. } = &*opened.server.identity;
+        let ours = |record: &Record| record.slot == *slot && record.system_identifier == *system_identifier;
+        let each = opened.sinks.iter().map(|open| {
+            open.standing.record.as_ref().filter(|record| ours(record))?;
+            resume::end_of_sink(&open.standing)
+        });
+        if let Some(ends) = each.collect::<Option<Vec<_>>>() {
+            self.reporter.positions(|positions| positions.durable = positions.durable.max(ends.into_iter().min()));
         }
     }
 
@@ -140,15 +168,15 @@ impl Pipeline {
         &self,
         mut opened: Opened,
         session: ReplicationSession,
-        slot: &SlotFacts,
-        in_recovery: bool,
-        accepted: Option<Accepted>,
+        ready: &Ready,
+        holes: Holes,
     ) -> Result<Started, End> {
         let to = &self.database.connection;
+        let slot = &ready.slot;
         let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
         let mut start = None;
         for at in 0..opened.sinks.len() {
-            let sink_start = self.begin(&mut opened, at, confirmed, in_recovery, accepted).await?;
+            let sink_start = self.begin(&mut opened, at, ready, holes).await?;
             start = Some(start.map_or(sink_start, |start: Lsn| start.min(sink_start)));
         }
         let start = start.unwrap_or(confirmed);
@@ -171,88 +199,117 @@ impl Pipeline {
             }));
         }
         info!(database = %self.database.name, slot = %self.database.slot, lsn = %start, "streaming from {start}");
-        Ok(Started { reader, writer, opened })
+        Ok(Started { reader, writer, opened, confirmed: EndLsn::of_confirmed_flush(confirmed) })
     }
 
-    /// Judges every sink against the slot and touches nothing: why the slot no longer leads on, if it does not.
+    /// Judges every sink against the slot: why the slot no longer leads on, if it does not.
+    pub async fn inspect(&self, opened: &Opened, slot: &SlotFacts, in_recovery: bool) -> Option<Trouble> {
+        let server = self.server(&opened.server, slot.confirmed_flush_lsn.unwrap_or_default(), in_recovery);
+        for (at, open) in opened.sinks.iter().enumerate() {
+            self.mark_restored(opened, at, &server).await;
+            if let Judgement::Lost { reason, sentence } = resume::judge(&server, &open.standing) {
+                return Some(self.lost(reason, sentence));
+            }
+        }
+        None
+    }
+
+    /// Why the slot is lost, as far as that can be said of a sink that can't be opened; `slot` is what there is of it.
     #[must_use]
-    pub fn inspect(&self, opened: &Opened, slot: &SlotFacts, in_recovery: bool) -> Option<Trouble> {
-        let server = self.server(opened, slot.confirmed_flush_lsn.unwrap_or_default(), in_recovery);
-        opened.sinks.iter().find_map(|open| match resume::judge(&server, &open.standing) {
-            Judgement::Lost { reason, sentence } => Some(self.lost(reason, sentence)),
-            _ => None,
-        })
+    pub fn inspect_closed(&self, server: &Identified, slot: Option<&SlotFacts>) -> Option<Trouble> {
+        let name = &self.database.slot;
+        let records = self.sinks.iter().filter_map(|sink| self.positions.get(&sink.key));
+        let record = records.into_iter().find(|record| record.slot == *name)?;
+        if let Some(sentence) = resume::other_cluster(server.system.system_identifier, &record) {
+            return Some(self.lost(Reason::OtherCluster, sentence));
+        }
+        let Some(slot) = slot else { return Some(self.lost(Reason::SlotMissing, format!("the slot {name} is gone"))) };
+        if let Some(why) = slot.invalidation() {
+            let sentence = format!("the server has invalidated the slot {name}: {why}");
+            return Some(self.lost(Reason::SlotInvalidated, sentence));
+        }
+        // What this process has acknowledged is the most that was, and the store may know less.
+        let acknowledged = self.reporter.status().positions.acknowledged?;
+        let confirmed = slot.confirmed_flush_lsn.filter(|confirmed| *confirmed > acknowledged)?;
+        let sentence = format!("the slot {name} is at {confirmed} and we have acknowledged {acknowledged} at the most");
+        Some(self.lost(Reason::SlotAdvanced, sentence))
     }
 
     /// Whether the server is another cluster: judged before its slot is looked for, which it may well not have.
     #[must_use]
     pub fn other_cluster(&self, opened: &Opened) -> Option<Trouble> {
-        let system = opened.system.system_identifier;
-        let mut sinks = opened.sinks.iter();
-        let sentence = sinks.find_map(|open| resume::other_cluster(system, &self.database.slot, &open.standing))?;
-        Some(self.lost(Reason::OtherCluster, sentence))
+        let system = opened.server.system.system_identifier;
+        let records = opened.sinks.iter().filter_map(|open| open.standing.record.as_ref());
+        let mut ours = records.filter(|record| record.slot == self.database.slot);
+        Some(self.lost(Reason::OtherCluster, ours.find_map(|record| resume::other_cluster(system, record))?))
     }
 
-    fn server<'a>(&'a self, opened: &'a Opened, confirmed_flush_lsn: Lsn, in_recovery: bool) -> Server<'a> {
+    fn server<'a>(&'a self, server: &'a Identified, confirmed_flush_lsn: Lsn, in_recovery: bool) -> Server<'a> {
         Server {
-            system_identifier: opened.system.system_identifier,
-            history: &opened.history,
-            wal_end: opened.system.wal_end,
+            system_identifier: server.system.system_identifier,
+            history: &server.history,
+            wal_end: server.system.wal_end,
             in_recovery,
             confirmed_flush_lsn,
             slot: &self.database.slot,
         }
     }
 
+    /// Writes down that the server was restored, before its WAL hides it.
+    async fn mark_restored(&self, opened: &Opened, at: usize, server: &Server<'_>) {
+        let Some(standing) = opened.sinks.iter().nth(at).map(|open| &open.standing) else { return };
+        let known = standing.record.as_ref().is_none_or(|record| record.restored_at.is_some());
+        if let Some(wal_end) = resume::restored_at(server, standing).filter(|_| !known)
+            && let Err(error) = opened.sinks.mark_restored(at, wal_end).await
+        {
+            warn!(database = %self.database.name, slot = %self.database.slot, "{error}; it is tried again");
+        }
+    }
+
     /// Judges sink `at`, and begins it anew where that is right. Returns where it wants the stream to start.
-    async fn begin(
-        &self,
-        opened: &mut Opened,
-        at: usize,
-        confirmed: Lsn,
-        in_recovery: bool,
-        accepted: Option<Accepted>,
-    ) -> Result<Lsn, End> {
-        let server = self.server(opened, confirmed, in_recovery);
+    async fn begin(&self, opened: &mut Opened, at: usize, ready: &Ready, holes: Holes) -> Result<Lsn, End> {
+        let confirmed = ready.slot.confirmed_flush_lsn.unwrap_or_default();
+        let server = self.server(&opened.server, confirmed, ready.in_recovery);
+        self.mark_restored(opened, at, &server).await;
         let Some(standing) = opened.sinks.iter().nth(at).map(|open| &open.standing) else { return Ok(confirmed) };
-        let judgement = if faults::broken(Break::SkipComparison) {
+        let judgement = if faults::broken(Break::SkipComparison) && standing.record.is_some() {
             Judgement::Resume { start: confirmed, held: None }
         } else {
             resume::judge(&server, standing)
         };
-        let ours = || Some(standing.record.as_ref().map_or(Lsn::ZERO, resume::position));
-        let (from, reason) = match judgement {
-            Judgement::Resume { .. } if let Some(Accepted { reason, anew: true }) = accepted => {
-                (ours(), reason.as_str())
+        let end_of_sink = resume::end_of_sink(standing);
+        let gap = |from: Option<Lsn>, reason: &str| {
+            from.map(|from| Gap { from, to: Some(confirmed), reason: reason.to_owned() })
+        };
+        let gap = match (judgement, ready.anew, holes) {
+            (_, Some(Anew { before }), Holes::Accept(reason)) => {
+                let elsewhere = || self.positions.of_slot(&self.database.slot).iter().map(Record::position).max();
+                gap(end_of_sink.or(before).or_else(elsewhere), reason.as_str())
             }
-            Judgement::Resume { start, held } => {
+            (Judgement::Resume { start, held }, ..) => {
                 opened.sinks.resume(at, held);
                 return Ok(start);
             }
-            Judgement::Wait { sentence } => {
+            (Judgement::Wait { sentence }, ..) => {
                 return Err(End::Trouble(Diagnosis {
                     class: Class::Retry,
                     trouble: Trouble::new(Reason::Server, sentence, "wait for the standby to replay"),
                 }));
             }
-            Judgement::Adopt { behind, .. } => (behind, "another slot was streamed here before"),
-            Judgement::Lost { reason, sentence } => match accepted {
-                Some(accepted) => (ours(), accepted.reason.as_str()),
-                None => return Err(End::Lost(self.lost(reason, sentence))),
-            },
+            // What lies between a slot and another one that was ahead of it is delivered by both.
+            (Judgement::Adopt { behind, .. }, ..) => {
+                gap(behind.filter(|behind| *behind < confirmed), "another slot was streamed here before")
+            }
+            (Judgement::Lost { reason, .. }, _, holes) if holes == Holes::Accept(reason) => {
+                gap(end_of_sink, reason.as_str())
+            }
+            (Judgement::Lost { reason, sentence }, ..) => return Err(End::Lost(self.lost(reason, sentence))),
         };
         info!(
             database = %self.database.name, slot = %self.database.slot, lsn = %confirmed,
             "the slot is taken up at {confirmed}: changes flow from there on, rows that exist already are not copied"
         );
-        let record = Record {
-            system_identifier: opened.identity.system_identifier,
-            timeline: opened.identity.timeline,
-            slot: self.database.slot.clone(),
-            acknowledged: Some(EndLsn::of_confirmed_flush(confirmed)),
-            cursor: None,
-        };
-        let gap = from.map(|from| Gap { from, to: Some(confirmed), reason: reason.to_owned() });
+        let record = Record::begin(&opened.server.identity, Some(EndLsn::of_confirmed_flush(confirmed)));
         opened.sinks.adopt(at, record, gap).await.map_err(sink_trouble)?;
         // What was told before may be of another history, and higher.
         self.reporter.positions(|positions| {
@@ -280,8 +337,8 @@ impl Pipeline {
 
     /// Streams until `stop`, or until something breaks.
     pub async fn run(&self, started: Started, stop: &CancellationToken) -> End {
-        let Started { reader, writer, opened } = started;
-        let Opened { sinks, identity, history, .. } = opened;
+        let Started { reader, writer, opened: Opened { sinks, server }, confirmed } = started;
+        let Identified { identity, history, .. } = server;
         let progress = Arc::new(Progress::new(sinks.len()));
         let ledger = Arc::new(sinks.ledger(&identity));
         let patience = Patience {
@@ -304,7 +361,7 @@ impl Pipeline {
         );
         let mut reading = spawn(reader.run(stop_reading));
         let mut delivering = spawn(sinks.deliver(to_deliver, Arc::clone(&progress), Arc::clone(&ledger)));
-        let feedback = Feedback::new(writer, progress, ledger, Arc::clone(&self.reporter), patience);
+        let feedback = Feedback::new(writer, progress, ledger, Arc::clone(&self.reporter), confirmed, patience);
         let mut acknowledging = spawn(feedback.run(stop_feedback.clone()));
         // After trouble with a sink it is feedback that tells when it is over.
         if self.reporter.status().condition.trouble().is_none_or(|trouble| trouble.reason != Reason::Sink) {
@@ -406,11 +463,13 @@ impl Pipeline {
 }
 
 impl Opened {
-    /// Whether the slot is known from before: a sink, or the record of one, has changes or a position of it.
+    /// Whether the slot is known from before: a sink, or the record of one that it went to before, has changes or a
+    /// position of it.
     #[must_use]
     pub fn knows_slot(&self) -> bool {
-        let known = |record: &Record| record.slot == self.identity.slot;
-        self.sinks.iter().any(|open| open.standing.record.as_ref().is_some_and(known))
+        let StreamIdentity { slot, system_identifier, .. } = &*self.server.identity;
+        let known = |record: &Record| record.slot == *slot && record.system_identifier == *system_identifier;
+        self.sinks.records_of(slot).iter().any(known)
     }
 }
 

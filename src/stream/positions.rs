@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::change::Record;
-use crate::ident::{DatabaseName, SinkName};
+use crate::ident::{DatabaseName, SinkName, SlotName};
 use crate::storage::SharedStorage;
 use log::Log;
 
@@ -30,13 +30,14 @@ const TICK: Duration = Duration::from_secs(1);
 /// How many requests may wait to be taken up, and how many one write holds.
 const REQUESTS: usize = 1024;
 
-/// Whose position it is.
+/// Whose position it is: where the changes stand, so that a sink and a database may be renamed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key {
-    /// The entry of `postgres_databases`.
-    pub database: DatabaseName,
-    /// The entry of `sinks`.
-    pub sink: SinkName,
+#[serde(rename_all = "snake_case")]
+pub enum Key {
+    /// The current file of a series.
+    File(PathBuf),
+    /// Standard output has no place of its own: the entries of `postgres_databases` and `sinks`.
+    Stdout(DatabaseName, SinkName),
 }
 
 /// A position could not be made durable. What was recorded before still stands.
@@ -61,8 +62,7 @@ type Records = BTreeMap<Key, Record>;
 #[derive(Debug)]
 struct Request {
     key: Key,
-    /// `None`: forget it.
-    record: Option<Record>,
+    record: Record,
     urgent: bool,
     done: oneshot::Sender<Result<(), PositionsError>>,
 }
@@ -87,12 +87,28 @@ impl Positions {
         lock(&self.known).get(key).cloned()
     }
 
+    /// What is durable of this beginning, under whatever key.
+    #[must_use]
+    pub fn of_beginning(&self, beginning: u64) -> Option<Record> {
+        let mut found = None;
+        for record in lock(&self.known).values().filter(|record| record.beginning == beginning) {
+            found.get_or_insert_with(|| record.clone()).join(record);
+        }
+        found
+    }
+
+    /// What is durable of `slot`, of every sink that it was ever streamed to.
+    #[must_use]
+    pub fn of_slot(&self, slot: &SlotName) -> Vec<Record> {
+        lock(&self.known).values().filter(|record| record.slot == *slot).cloned().collect()
+    }
+
     /// Records an idle position; returns once it is durable, which takes up to a second.
     ///
     /// # Errors
     /// It could not be written; it may be durable or not.
     pub async fn record(&self, key: Key, record: Record) -> Result<(), PositionsError> {
-        self.request(key, Some(record), false).await
+        self.request(key, record, false).await
     }
 
     /// Records a position without waiting for others, but with all that wait.
@@ -100,18 +116,10 @@ impl Positions {
     /// # Errors
     /// As [`Positions::record`].
     pub async fn record_now(&self, key: Key, record: Record) -> Result<(), PositionsError> {
-        self.request(key, Some(record), true).await
+        self.request(key, record, true).await
     }
 
-    /// Forgets `key`; returns once that is durable.
-    ///
-    /// # Errors
-    /// As [`Positions::record`].
-    pub async fn forget(&self, key: Key) -> Result<(), PositionsError> {
-        self.request(key, None, true).await
-    }
-
-    async fn request(&self, key: Key, record: Option<Record>, urgent: bool) -> Result<(), PositionsError> {
+    async fn request(&self, key: Key, record: Record, urgent: bool) -> Result<(), PositionsError> {
         let (done, answer) = oneshot::channel();
         let sent = self.requests.send(Request { key, record, urgent, done }).await;
         let ended = || PositionsError {
@@ -143,7 +151,11 @@ async fn serve(mut log: Log, known: Arc<Mutex<Records>>, mut requests: mpsc::Rec
         }
         let mut answers = Vec::with_capacity(group.len());
         let mut changes = BTreeMap::new();
-        for Request { key, record, done, .. } in group {
+        for Request { key, mut record, done, .. } in group {
+            // Two that were made in one order may come in the other; no position goes back.
+            if let Some(before) = changes.get(&key).or_else(|| log.records().get(&key)) {
+                record.join(before);
+            }
             changes.insert(key, record);
             answers.push(done);
         }

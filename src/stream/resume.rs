@@ -43,20 +43,26 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
     let ours = standing.record.as_ref().filter(|record| record.slot == *server.slot);
     let Some(record) = ours else { return without_record(server, standing) };
     let held = standing.cursor;
-    let position = position(record);
+    let position = record.position();
 
-    if let Some(sentence) = other_cluster(server.system_identifier, server.slot, standing) {
+    if let Some(sentence) = other_cluster(server.system_identifier, record) {
         return lost(Reason::OtherCluster, sentence);
     }
-    if let Some(diverged) = off_history(server, record, position) {
-        return diverged;
+    if let Some(sentence) = off_history(server, record) {
+        return lost(Reason::Diverged, sentence);
+    }
+    if let Some(wal_end) = restored_at(server, standing) {
+        let sentence = format!(
+            "the sink stands at {position}, and the server was restored with a WAL that ended at {wal_end}, on the same \
+             timeline {}",
+            record.timeline.id
+        );
+        return lost(Reason::Diverged, sentence);
     }
     if position > server.wal_end && server.history.current() == record.timeline {
-        let sentence = format!(
-            "the sink stands at {position} and the server's WAL ends at {}, on the same timeline {}",
-            server.wal_end, record.timeline
-        );
-        return if server.in_recovery { Judgement::Wait { sentence } } else { lost(Reason::Diverged, sentence) };
+        return Judgement::Wait {
+            sentence: format!("the sink stands at {position}, and the standby has replayed {}", server.wal_end),
+        };
     }
     let confirmed = server.confirmed_flush_lsn;
     let start = held.map(|held| held.start_lsn());
@@ -70,6 +76,12 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
             ),
         );
     }
+    if confirmed > position && standing.bare {
+        let sentence = format!(
+            "the sink has lost its record, and with it all that was delivered up to {confirmed}, where the slot is"
+        );
+        return lost(Reason::SinkBehind, sentence);
+    }
     if confirmed > position {
         return lost(
             Reason::SlotAdvanced,
@@ -81,30 +93,42 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
 }
 
 /// The first row, which counts before the slot is even looked for: why the server is another cluster than the one that
-/// `slot` was streamed from.
+/// `record`'s slot was streamed from.
 #[must_use]
-pub fn other_cluster(system_identifier: u64, slot: &SlotName, standing: &Standing) -> Option<String> {
-    let record = standing.record.as_ref().filter(|record| record.slot == *slot)?;
+pub fn other_cluster(system_identifier: u64, record: &Record) -> Option<String> {
     (record.system_identifier != system_identifier).then(|| {
         format!(
-            "the server is cluster {system_identifier} and the slot {slot} was streamed from cluster {}",
-            record.system_identifier
+            "the server is cluster {system_identifier} and the slot {} was streamed from cluster {}",
+            record.slot, record.system_identifier
         )
     })
 }
 
-/// How far we are known to have come, in WAL.
+/// Where the server's WAL ended when it was first seen to end before our position, on our timeline. It is to be recorded,
+/// since the WAL that the server writes from then on passes the position and hides what has happened.
 #[must_use]
-pub fn position(record: &Record) -> Lsn {
-    let acknowledged = record.acknowledged.map_or(Lsn::ZERO, EndLsn::lsn);
-    acknowledged.max(record.cursor.map_or(Lsn::ZERO, |cursor| cursor.start_lsn()))
+pub fn restored_at(server: &Server<'_>, standing: &Standing) -> Option<Lsn> {
+    let record = standing.record.as_ref().filter(|record| record.slot == *server.slot)?;
+    let behind = record.position() > server.wal_end && server.history.current() == record.timeline;
+    record.restored_at.or_else(|| (behind && !server.in_recovery).then_some(server.wal_end))
+}
+
+/// Where what the sink really holds ends: a hole begins there. `None` if nothing is known of any slot.
+#[must_use]
+pub fn end_of_sink(standing: &Standing) -> Option<Lsn> {
+    let held = standing.cursor.map(|held| held.start_lsn());
+    match &standing.record {
+        Some(record) if record.cursor == standing.cursor => Some(record.position()),
+        Some(_) => Some(held.unwrap_or_default()),
+        None => held,
+    }
 }
 
 fn without_record(server: &Server<'_>, standing: &Standing) -> Judgement {
     let confirmed = server.confirmed_flush_lsn;
     match (&standing.record, standing.cursor) {
         // Another slot's record: its changes end somewhere, ours begin at the slot.
-        (Some(other), _) => Judgement::Adopt { at: confirmed, behind: Some(position(other)) },
+        (Some(_), _) => Judgement::Adopt { at: confirmed, behind: end_of_sink(standing) },
         (None, Some(held)) if confirmed > held.start_lsn() => lost(
             Reason::PositionUnknown,
             format!("nothing is recorded, the sink stands at {} and the slot is at {confirmed}", held.start_lsn()),
@@ -114,24 +138,25 @@ fn without_record(server: &Server<'_>, standing: &Standing) -> Judgement {
     }
 }
 
-fn off_history(server: &Server<'_>, record: &Record, position: Lsn) -> Option<Judgement> {
-    let current = server.history.current();
-    match server.history.end_of(record.timeline) {
+/// Why our position is not part of the server's history, if it is not.
+fn off_history(server: &Server<'_>, record: &Record) -> Option<String> {
+    let (current, ours, position) = (server.history.current(), record.timeline, record.position());
+    let left = |at: Lsn| if at == Lsn::ZERO { String::new() } else { format!(", which began at {at}") };
+    match server.history.end_of(ours) {
         Ok(None) => None,
-        Err(_) => Some(lost(
-            Reason::Diverged,
-            format!("the server is on timeline {current}, which does not descend from timeline {}", record.timeline),
-        )),
-        // Our stream lived through the promotion: the server took what we acknowledged with it.
-        Ok(Some(switch)) if server.confirmed_flush_lsn > switch && server.confirmed_flush_lsn <= position => None,
-        Ok(Some(switch)) if position > switch => Some(lost(
-            Reason::Diverged,
+        Ok(Some(switch)) => (position > switch).then(|| {
             format!(
-                "the server left timeline {} at {switch} for timeline {current}, and the sink stands at {position}",
-                record.timeline
-            ),
+                "the server left timeline {} at {switch} for timeline {}, and the sink stands at {position}",
+                ours.id, current.id
+            )
+        }),
+        Err(_) => Some(format!(
+            "the server is on timeline {}{}, which does not descend from our timeline {}{}",
+            current.id,
+            left(current.begin),
+            ours.id,
+            left(ours.begin)
         )),
-        Ok(Some(_)) => None,
     }
 }
 

@@ -11,14 +11,15 @@ use super::positions::{Key, Positions, PositionsError};
 use super::progress::Progress;
 use crate::change::{Batch, Cursor, Gap, Record, StreamIdentity};
 use crate::faults::{self, Point};
-use crate::ident::{DatabaseName, SinkName};
-use crate::lsn::EndLsn;
+use crate::ident::{SinkName, SlotName};
+use crate::lsn::{EndLsn, Lsn};
 use crate::sink::{Sink, SinkError, Standing};
 
 /// A sink with its name. It outlives the streams that write to it, one after the other.
 #[derive(Debug, Clone)]
 pub struct NamedSink {
     pub name: SinkName,
+    pub key: Key,
     pub sink: Arc<Mutex<Sink>>,
 }
 
@@ -45,7 +46,6 @@ impl Sinks {
     /// as `patience`.
     pub(super) async fn open(
         named: &[NamedSink],
-        database: &DatabaseName,
         identity: &Arc<StreamIdentity>,
         positions: Arc<Positions>,
         patience: Duration,
@@ -59,8 +59,8 @@ impl Sinks {
                 });
             };
             let mut standing = sink.open(Arc::clone(identity)).await?;
-            let key = Key { database: database.clone(), sink: named.name.clone() };
-            merge(&mut standing, positions.get(&key), sink.holds_record());
+            let key = named.key.clone();
+            merge(&mut standing, &positions, &key);
             Ok(OpenSink { key, sink, record: standing.record.clone(), standing, held: None })
         });
         let each = try_join_all(each).await?;
@@ -69,6 +69,12 @@ impl Sinks {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &OpenSink> {
         self.each.iter()
+    }
+
+    /// All that is known of `slot`, of these sinks and of others that it was streamed to before.
+    pub(super) fn records_of(&self, slot: &SlotName) -> Vec<Record> {
+        let own = self.each.iter().filter_map(|open| open.standing.record.clone());
+        own.filter(|record| record.slot == *slot).chain(self.positions.of_slot(slot)).collect()
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -80,12 +86,20 @@ impl Sinks {
         self.each[at].held = held;
     }
 
+    /// Records that the server was restored from before sink `at`, with a WAL that ended at `wal_end`.
+    pub(super) async fn mark_restored(&self, at: usize, wal_end: Lsn) -> Result<(), SinkError> {
+        let OpenSink { key, standing, .. } = &self.each[at];
+        let Some(record) = &standing.record else { return Ok(()) };
+        let record = Record { restored_at: Some(wal_end), ..record.clone() };
+        self.positions.record_now(key.clone(), record).await.map_err(|error| unrecorded(&error))
+    }
+
     /// Sink `at` begins anew with `record`, behind `gap`.
     pub(super) async fn adopt(&mut self, at: usize, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
         let Self { each, positions } = self;
         let open = &mut each[at];
+        // A sink with a record of its own counts from here on: what the store has is of another beginning.
         open.sink.adopt(record.clone(), gap).await?;
-        // Also for a sink that holds its own record: what the store has of the stream before must not count.
         positions.record_now(open.key.clone(), record.clone()).await.map_err(|error| unrecorded(&error))?;
         open.record = Some(record);
         open.held = None;
@@ -95,13 +109,7 @@ impl Sinks {
     /// What the positions' store is to hold of each sink, for idle acknowledgements.
     pub(super) fn ledger(&self, identity: &StreamIdentity) -> Ledger {
         let entry = |open: &OpenSink| {
-            let record = open.record.clone().unwrap_or_else(|| Record {
-                system_identifier: identity.system_identifier,
-                timeline: identity.timeline,
-                slot: identity.slot.clone(),
-                acknowledged: None,
-                cursor: None,
-            });
+            let record = open.record.clone().unwrap_or_else(|| Record::begin(identity, None));
             (open.key.clone(), std::sync::Mutex::new(Record { timeline: identity.timeline, ..record }))
         };
         Ledger { positions: Arc::clone(&self.positions), entries: self.each.iter().map(entry).collect() }
@@ -144,23 +152,16 @@ impl OpenSink {
     }
 }
 
-/// What the positions' store knows and the sink does not: idle acknowledgements, and all of a sink without a record.
-fn merge(standing: &mut Standing, stored: Option<Record>, holds_record: bool) {
-    let Some(stored) = stored else { return };
+/// Adds what the positions' store knows and the sink does not: idle acknowledgements, and all of a sink without a record.
+fn merge(standing: &mut Standing, positions: &Positions, key: &Key) {
     match &mut standing.record {
-        Some(record) => {
-            let same = record.system_identifier == stored.system_identifier && record.slot == stored.slot;
-            if same && stored.acknowledged > record.acknowledged {
-                record.acknowledged = stored.acknowledged;
-                record.timeline = record.timeline.max(stored.timeline);
+        Some(record) => positions.of_beginning(record.beginning).iter().for_each(|stored| record.join(stored)),
+        None => {
+            standing.record = positions.get(key);
+            if !standing.bare {
+                standing.cursor = standing.record.as_ref().and_then(|record| record.cursor);
             }
         }
-        None if !holds_record => {
-            standing.cursor = stored.cursor;
-            standing.record = Some(stored);
-        }
-        // Its own record is gone, and with it what it held.
-        None => standing.record = Some(stored),
     }
 }
 

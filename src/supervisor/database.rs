@@ -8,13 +8,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Status;
+use super::holders::Holders;
+use crate::config::{Database, Status};
 use crate::guard::{PERIOD, Seen};
+use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
-use crate::provision::{self, Refusal as Refused, Round};
+use crate::provision::{self, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
-use crate::status::{Condition, Reason, Refusal, Reply, State, Trouble};
-use crate::stream::{Accepted, End, Holes, Pipeline, Started};
+use crate::status::{Condition, Holder, Reason, Refusal, Reply, State, Trouble};
+use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
 
 /// How often the publication of a database that streams is looked at.
 const CHECK_PERIOD: Duration = Duration::from_secs(60);
@@ -31,6 +33,7 @@ pub(super) struct Resume {
 #[derive(Debug)]
 pub(super) struct Keep {
     pipeline: Pipeline,
+    holders: Holders,
     provisioning: Arc<Semaphore>,
     seen: watch::Receiver<Option<Seen>>,
     resumes: mpsc::Receiver<Resume>,
@@ -39,11 +42,12 @@ pub(super) struct Keep {
 impl Keep {
     pub(super) const fn new(
         pipeline: Pipeline,
+        holders: Holders,
         provisioning: Arc<Semaphore>,
         seen: watch::Receiver<Option<Seen>>,
         resumes: mpsc::Receiver<Resume>,
     ) -> Self {
-        Self { pipeline, provisioning, seen, resumes }
+        Self { pipeline, holders, provisioning, seen, resumes }
     }
 
     /// Looks after the database until `stop`.
@@ -104,6 +108,8 @@ impl Keep {
                 () = stop.cancelled() => return,
                 Some(asked) = self.resumes.recv() => Some(asked),
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
+                // A slot that goes meanwhile is told within a look of the guard, however long the wait is.
+                () = gone(&mut self.seen), if wait.is_some() && state != State::Lost => None,
             };
             if state != State::Lost
                 && let Some(asked) = resume.take()
@@ -123,8 +129,15 @@ impl Keep {
         }
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let mut replication = connector.replication(to).await.map_err(connect)?;
-        let opened = self.pipeline.open(&mut replication).await?;
-        if holes == Holes::Refuse
+        let server = self.pipeline.identify(&mut replication).await?;
+        let opened = match self.pipeline.open(server).await {
+            Ok(opened) => opened,
+            Err((server, end)) => {
+                let lost = if holes == Holes::Refuse { self.inspect_closed(&server).await } else { None };
+                return Err(lost.map_or(end, End::Lost));
+            }
+        };
+        if holes != Holes::Accept(Reason::OtherCluster)
             && let Some(trouble) = self.pipeline.other_cluster(&opened)
         {
             return Err(End::Lost(trouble));
@@ -133,19 +146,51 @@ impl Keep {
         let known = opened.knows_slot();
         let round = Round { database, connector, sql: &sql, reporter, turns: &self.provisioning };
         let ensured = round.ensure(&mut replication, known, holes).await;
-        let ensured = ensured.map_err(|refused| self.refused(refused))?;
-        reporter.findings(ensured.findings);
-        let accepted = match holes {
-            Holes::Accept(reason) => Some(Accepted { reason, anew: ensured.anew }),
-            Holes::Refuse => None,
+        let Ensured { ready, findings } = ensured.map_err(|refused| self.refused(refused))?;
+        reporter.findings(findings);
+        self.leave_to_other(&ready)?;
+        self.pipeline.start(opened, replication, &ready, holes).await
+    }
+
+    /// Whether the slot that is free now was another agent's while we looked on.
+    fn leave_to_other(&self, ready: &Ready) -> Result<(), End> {
+        let Pipeline { database, .. } = &self.pipeline;
+        let slot = &database.slot;
+        let other = self.holders.of(trouble::address(&database.connection), slot.clone());
+        let Some(Holder { application_name, .. }) = other.filter(|_| ready.anew.is_none() && self.pipeline.has_file())
+        else {
+            return Ok(());
         };
-        self.pipeline.start(opened, replication, &ensured.slot, ensured.in_recovery, accepted).await
+        let trouble = Trouble::new(
+            Reason::SlotHeld,
+            format!(
+                "the slot {slot} is free, and {application_name} held it before: what that agent has delivered is not in our files"
+            ),
+            "start that agent again; or restart this one, and it takes the slot up where it stands",
+        );
+        Err(End::Trouble(Diagnosis { class: Class::Held, trouble }))
+    }
+
+    /// Why the slot is lost, while a sink can't be opened.
+    async fn inspect_closed(&self, server: &Identified) -> Option<Trouble> {
+        let Pipeline { database, connector, .. } = &self.pipeline;
+        let sql = connector.sql(&database.connection).await.ok()?;
+        let slots = catalog::slots(&sql, &[&database.slot]).await.ok()?;
+        self.pipeline.inspect_closed(server, slots.first())
     }
 
     fn refused(&self, refused: Refused) -> End {
         match refused {
             Refused::Lost { reason, sentence } => End::Lost(self.pipeline.lost(reason, sentence)),
-            Refused::Trouble(diagnosis) => End::Trouble(diagnosis),
+            Refused::Trouble(diagnosis) => {
+                if let Some(holder) = diagnosis.trouble.holder.as_ref().filter(|holder| holder.is_agent())
+                    && diagnosis.class == Class::Held
+                {
+                    let Database { connection, slot, .. } = &*self.pipeline.database;
+                    self.holders.saw(trouble::address(connection), slot.clone(), holder.clone());
+                }
+                End::Trouble(diagnosis)
+            }
         }
     }
 
@@ -222,7 +267,11 @@ impl Keep {
         let to = &database.connection;
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let mut replication = connector.replication(to).await.map_err(connect)?;
-        let opened = self.pipeline.open(&mut replication).await?;
+        let server = self.pipeline.identify(&mut replication).await?;
+        let opened = match self.pipeline.open(server).await {
+            Ok(opened) => opened,
+            Err((server, end)) => return self.inspect_closed(&server).await.map(Some).ok_or(end),
+        };
         if let Some(trouble) = self.pipeline.other_cluster(&opened) {
             return Ok(Some(trouble));
         }
@@ -237,8 +286,23 @@ impl Keep {
             let sentence = format!("the server has invalidated the slot {}: {why}", database.slot);
             return Ok(Some(self.pipeline.lost(Reason::SlotInvalidated, sentence)));
         }
-        Ok(self.pipeline.inspect(&opened, slot, observed.server.in_recovery))
+        Ok(self.pipeline.inspect(&opened, slot, observed.server.in_recovery).await)
     }
+}
+
+/// Waits until the guard sees that the slot is gone or invalidated.
+async fn gone(seen: &mut watch::Receiver<Option<Seen>>) {
+    let is_gone = |seen: &Option<Seen>| match seen {
+        Some(Seen::Absent) => true,
+        Some(Seen::Present(slot)) => slot.invalidation().is_some(),
+        None => false,
+    };
+    while seen.changed().await.is_ok() {
+        if is_gone(&seen.borrow_and_update()) {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 fn not_lost() -> Refusal {

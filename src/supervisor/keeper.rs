@@ -13,6 +13,7 @@ use crate::config::{Config, Database, FileSinkConfig, SinkConfig};
 use crate::guard::{Seen, Watched};
 use crate::sink::{FileSink, Sink, StdoutSink};
 use crate::status::{DatabaseStatus, Refusal, Reply, Reporter};
+use crate::stream::positions::Key;
 use crate::stream::{NamedSink, Pipeline};
 
 /// Looks after one database, in a task of its own.
@@ -47,7 +48,7 @@ impl Keeper {
         let (seen, seen_by_task) = watch::channel(None);
         let (resume, resumes) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        let keep = Keep::new(pipeline, Arc::clone(&shared.provisioning), seen_by_task, resumes);
+        let keep = Keep::new(pipeline, shared.holders.clone(), Arc::clone(&shared.provisioning), seen_by_task, resumes);
         let span = tracing::info_span!("database", name = %database.name);
         let task = AbortOnDropHandle::new(tokio::spawn(keep.run(stop.clone()).instrument(span)));
         Self { database, reporter, seen, resume, stop, task }
@@ -83,14 +84,14 @@ impl Keeper {
 
 fn sinks(database: &Database, config: &Config, shared: &Shared) -> Vec<NamedSink> {
     let make = |name: &crate::ident::SinkName| {
-        let sink = match &**config.sinks.get(name)? {
+        let (key, sink) = match &**config.sinks.get(name)? {
             SinkConfig::File(file) => {
                 let file = FileSinkConfig { path: file.path_for(&database.name), ..file.clone() };
-                Sink::File(FileSink::new(file, Arc::clone(&shared.storage)))
+                (Key::File(file.path.clone()), Sink::File(FileSink::new(file, Arc::clone(&shared.storage))))
             }
-            SinkConfig::Stdout => Sink::Stdout(StdoutSink::new()),
+            SinkConfig::Stdout => (Key::Stdout(database.name.clone(), name.clone()), Sink::Stdout(StdoutSink::new())),
         };
-        Some(NamedSink { name: name.clone(), sink: Arc::new(Mutex::new(sink)) })
+        Some(NamedSink { name: name.clone(), key, sink: Arc::new(Mutex::new(sink)) })
     };
     database.sinks.iter().filter_map(make).collect()
 }

@@ -21,5 +21,5 @@ pub(crate) use flow::{Flow, lines_have_their_place, ordinals};
 pub(crate) use history::{History, compare, seed};
 pub(crate) use server::Options;
 
-pub(crate) use slotd::{Slotd, lsn_of};
+pub(crate) use slotd::{Slotd, lines_of, lsn_of};
 pub(crate) use tls::Authority;

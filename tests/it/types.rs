@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use slotd::change::{Change, ChangeKind, Column, Relation, StreamIdentity, Transaction, Type};
 use slotd::encode::Sequin;
 use slotd::ident::{DatabaseName, SlotName, TableName, quote_literal};
-use slotd::lsn::Lsn;
+use slotd::lsn::{Lsn, Timeline};
 use slotd::pgoutput::{self, Message, ReplicaIdentity};
 use slotd::postgres::types::resolve;
 use tokio_postgres::Client;
@@ -218,7 +218,7 @@ fn encode(r#type: &Arc<Type>, text: &str) -> String {
     });
     let stream = StreamIdentity {
         system_identifier: 1,
-        timeline: 1,
+        timeline: Timeline { id: 1, begin: Lsn::ZERO },
         slot: SlotName::new("samples").unwrap(),
         database: DatabaseName::new("samples").unwrap(),
         dbname: "samples".to_owned(),

@@ -88,7 +88,7 @@ impl Place {
     /// Puts the key of a gap record, `system identifier/timeline/slot/from/gap/to`, with nothing behind the last slash
     /// while the gap is open: it can be the key of no change.
     pub(super) fn put_gap(&self, gap: &Gap, out: &mut impl Out) {
-        let timeline = self.transaction.map_or(self.stream.timeline, |transaction| transaction.timeline);
+        let timeline = self.transaction.map_or(self.stream.timeline.id, |transaction| transaction.timeline);
         let to = gap.to.map(|to| to.0.to_string()).unwrap_or_default();
         let StreamIdentity { system_identifier, slot, .. } = &*self.stream;
         out.put(br#""idempotency_key":""#);

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::change::{Column, Transaction, builtin};
 use crate::ident::{DatabaseName, SlotName, TableName};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Timeline};
 use crate::pgoutput::{self, Message, ReplicaIdentity};
 
 /// A value of a tuple: text, null, or unchanged TOAST.
@@ -51,7 +51,7 @@ fn delete(kind: u8, old: &[V<'_>]) -> Vec<u8> {
 fn stream() -> Arc<StreamIdentity> {
     Arc::new(StreamIdentity {
         system_identifier: 7_300_000_000_000_000_001,
-        timeline: 9,
+        timeline: Timeline { id: 9, begin: Lsn(1) },
         slot: SlotName::new("slotd_shop").unwrap(),
         database: DatabaseName::new("shop").unwrap(),
         dbname: "shop_production".to_owned(),

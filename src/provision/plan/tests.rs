@@ -227,8 +227,14 @@ fn an_invalidated_slot_is_lost_and_made_anew_only_behind_an_accepted_gap() {
 fn a_slot_without_its_publication_is_a_gap() {
     let observed = Observed { publication: None, ..everything() };
     assert_eq!(lost(&observed, false), Reason::PublicationGap);
-    let plan = plan(&database(""), &observed, true, Holes::Accept(Reason::SlotInvalidated), OWN);
-    assert!(matches!(&plan.steps[..], [Action::CreatePublication { .. }, Action::AdvanceSlot]));
+    let accept = |reason| plan(&database(""), &observed, true, Holes::Accept(reason), OWN);
+    assert!(matches!(
+        &accept(Reason::PublicationGap).steps[..],
+        [Action::CreatePublication { .. }, Action::AdvanceSlot]
+    ));
+    let other = accept(Reason::SlotInvalidated);
+    assert!(matches!(other.refusal, Some(Refusal::Lost { reason: Reason::PublicationGap, .. })), "{other:?}");
+    assert_eq!(other.steps, [], "what was accepted is not what is the matter now");
 }
 
 #[test]

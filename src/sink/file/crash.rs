@@ -16,7 +16,7 @@ use crate::change::{Batch, Change, ChangeKind, Cursor, Gap, Record, StreamIdenti
 use crate::config::{FileSinkConfig, Keep, MinFree};
 use crate::encode::Out;
 use crate::ident::{DatabaseName, SlotName};
-use crate::lsn::{EndLsn, Lsn};
+use crate::lsn::{EndLsn, Lsn, Timeline};
 use crate::pgoutput::Value;
 use crate::sink::lines::Lines;
 use crate::sink::{SinkError, Standing};
@@ -93,6 +93,7 @@ const SECOND: &[Committed] = &[
     Committed { commit_lsn: 2100, rows: &[] },
     Committed { commit_lsn: 2200, rows: &[1, 1, 150, 60] },
 ];
+const TIMELINE: Timeline = Timeline { id: 1, begin: Lsn::ZERO };
 const GAP: &str = "slot_missing";
 const ADOPTED_AT: u64 = 1900;
 
@@ -103,7 +104,7 @@ fn gap() -> Gap {
 pub(super) fn stream(slot: &str) -> Arc<StreamIdentity> {
     Arc::new(StreamIdentity {
         system_identifier: 7,
-        timeline: 1,
+        timeline: TIMELINE,
         slot: SlotName::new(slot).unwrap(),
         database: DatabaseName::new("shop").unwrap(),
         dbname: "shop".to_owned(),
@@ -113,11 +114,13 @@ pub(super) fn stream(slot: &str) -> Arc<StreamIdentity> {
 
 pub(super) fn record(slot: &str, acknowledged: Option<u64>) -> Record {
     Record {
+        beginning: 1,
         system_identifier: 7,
-        timeline: 1,
+        timeline: TIMELINE,
         slot: SlotName::new(slot).unwrap(),
         acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
         cursor: None,
+        restored_at: None,
     }
 }
 

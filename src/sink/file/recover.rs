@@ -100,7 +100,7 @@ impl<E> Series<E> {
         }
         let cursor = position.zip(state.record.as_ref()).map(|((commit_lsn, ordinal), record)| {
             record.cursor.filter(|cursor| cursor.position() == (commit_lsn, ordinal)).unwrap_or_else(|| Cursor {
-                timeline: record.cursor.map_or(record.timeline, |cursor| cursor.timeline),
+                timeline: record.cursor.map_or(record.timeline.id, |cursor| cursor.timeline),
                 commit_lsn,
                 ordinal,
                 end_lsn: None,

@@ -91,7 +91,7 @@ impl<E: Lines> Series<E> {
         let mut open = Open { stream, encoder, file, sidecar };
         self.rotate_if_due(&mut open)?;
         let state = open.sidecar.state();
-        let standing = Standing { record: state.record.clone(), cursor: state.cursor() };
+        let standing = Standing { record: state.record.clone(), cursor: state.cursor(), bare: state.record.is_none() };
         self.open = Some(open);
         Ok(standing)
     }
@@ -102,7 +102,7 @@ impl<E: Lines> Series<E> {
             let mut state = State { short: None, ..open.sidecar.state().clone() };
             if let Some(gap) = gap {
                 let place = Transaction {
-                    timeline: record.timeline,
+                    timeline: record.timeline.id,
                     commit_lsn: gap.to.unwrap_or(gap.from),
                     commit_timestamp: None,
                     xid: None,
@@ -119,15 +119,12 @@ impl<E: Lines> Series<E> {
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.while_open(|series, open| {
             let mut state = State { short: None, ..open.sidecar.state().clone() };
-            let before = open.sidecar.state();
-            let acknowledged = before.record.as_ref().and_then(|record| record.acknowledged);
-            state.record = Some(Record {
-                system_identifier: open.stream.system_identifier,
-                timeline: open.stream.timeline,
-                slot: open.stream.slot.clone(),
-                acknowledged: acknowledged.max(batch.end_lsn),
-                cursor: batch.cursor.or_else(|| before.cursor()),
-            });
+            // Also where changes were taken out of the file: what is recorded must not stand beyond what is there.
+            let stands = open.sidecar.state().cursor();
+            let record = state.record.as_mut().ok_or_else(|| trouble::closed(series.names.current()))?;
+            record.timeline = open.stream.timeline;
+            record.acknowledged = record.acknowledged.max(batch.end_lsn);
+            record.cursor = batch.cursor.or(stands);
             if !batch.is_empty() {
                 series.leave_room(batch.wire_bytes() as u64)?;
                 (state.length, state.tail) = series.append(open, batch)?;

@@ -130,7 +130,7 @@ fn blank_entry() -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::ident::SlotName;
-    use crate::lsn::{EndLsn, Lsn};
+    use crate::lsn::{EndLsn, Lsn, Timeline};
     use crate::storage::forgetful::Forgetful;
 
     fn path() -> &'static Path {
@@ -147,11 +147,13 @@ mod tests {
         let end = EndLsn::of_commit(Lsn(u64::MAX));
         let cursor = Cursor { timeline: u32::MAX, commit_lsn: Lsn(u64::MAX), ordinal: u64::MAX, end_lsn: Some(end) };
         let record = Record {
+            beginning: u64::MAX,
             system_identifier: u64::MAX,
-            timeline: u32::MAX,
+            timeline: Timeline { id: u32::MAX, begin: Lsn(u64::MAX) },
             slot: SlotName::new("s".repeat(63)).unwrap(),
             acknowledged: Some(end),
             cursor: Some(cursor),
+            restored_at: Some(Lsn(u64::MAX)),
         };
         State { segment: u64::MAX, length, record: Some(record), ..State::default() }
     }

@@ -35,10 +35,15 @@ fn cursor(commit_lsn: u64, whole: bool) -> Option<Cursor> {
     Some(Cursor { timeline: 1, commit_lsn: Lsn(commit_lsn), ordinal: 0, end_lsn })
 }
 
+/// Of a series that nothing was ever written to.
+fn bare() -> Standing {
+    Standing { bare: true, ..Standing::default() }
+}
+
 /// A series that holds three changes and is closed again.
 fn three(config: &FileSinkConfig) {
     let mut series = series(Disk, config.clone());
-    assert_eq!(series.open(stream("a")).unwrap(), Standing::default());
+    assert_eq!(series.open(stream("a")).unwrap(), bare());
     series.adopt(record("a", Some(50)), None).unwrap();
     for commit_lsn in [100, 200, 300] {
         series.write(&batch(commit_lsn, "row")).unwrap();
@@ -126,7 +131,7 @@ fn a_foreign_file_is_named_kept_and_out_of_the_way_once_it_is_moved() {
     }
     assert_eq!(fs::read_to_string(&config.path).unwrap(), "notes\n");
     fs::rename(&config.path, temp.path().join("notes")).unwrap();
-    assert_eq!(fresh.open(stream("a")).unwrap(), Standing::default());
+    assert_eq!(fresh.open(stream("a")).unwrap(), bare());
     drop(fresh);
 
     // Beside a sidecar: longer, as long, and shorter than slotd's own.
@@ -359,7 +364,7 @@ async fn a_call_that_is_not_waited_for_closes_the_sink() {
     let mut sink = FileSink::new(on_disk(temp.path()), Arc::new(Disk));
     let empty = || Arc::new(HandMade::default().finish());
     assert!(sink.write(empty()).await.unwrap_err().sentence.contains("closed"));
-    assert_eq!(sink.open(stream("a")).await.unwrap(), Standing::default());
+    assert_eq!(sink.open(stream("a")).await.unwrap(), bare());
     sink.adopt(record("a", Some(50)), None).await.unwrap();
     // Polled once, and dropped while the thread still works.
     let dropped = tokio::select! {

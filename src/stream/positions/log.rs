@@ -1,6 +1,5 @@
 //! The file behind the positions.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,13 +34,11 @@ struct Open {
     begun: u64,
 }
 
-/// One change, as a line holds it.
+/// One position, as a line holds it.
 #[derive(Serialize, Deserialize)]
-struct Position {
-    #[serde(flatten)]
-    key: Key,
-    /// `None`: forgotten.
-    record: Option<Record>,
+struct Position<K = Key, R = Record> {
+    at: K,
+    record: R,
 }
 
 impl Log {
@@ -58,7 +55,9 @@ impl Log {
         let mut log = Self { storage, path, records: Records::new(), open: None };
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             match sealed::unseal(line).and_then(|state| serde_json::from_slice::<Vec<Position>>(state).ok()) {
-                Some(positions) => apply(&mut log.records, positions.into_iter().map(|at| (at.key, at.record))),
+                Some(positions) => {
+                    log.records.extend(positions.into_iter().map(|position| (position.at, position.record)));
+                }
                 // The end of a write that a crash tore was never reported as durable.
                 None if !line.ends_with(b"\n") => {}
                 None => tracing::warn!(file = %log.path.display(), "a line that is not whole is passed over"),
@@ -74,10 +73,10 @@ impl Log {
     }
 
     /// Makes `changes` durable, in one line.
-    pub(super) fn write(&mut self, changes: BTreeMap<Key, Option<Record>>) -> Result<(), PositionsError> {
+    pub(super) fn write(&mut self, changes: Records) -> Result<(), PositionsError> {
         match self.append(&changes) {
             Ok(()) => {
-                apply(&mut self.records, changes);
+                self.records.extend(changes);
                 Ok(())
             }
             Err(source) => {
@@ -87,12 +86,12 @@ impl Log {
         }
     }
 
-    fn append(&mut self, changes: &BTreeMap<Key, Option<Record>>) -> io::Result<()> {
+    fn append(&mut self, changes: &Records) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|open| open.len > LARGE.max(2 * open.begun)) {
             self.begin()?;
         }
         let open = self.open.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        let line = line(changes.iter().map(|(key, record)| (key, record.as_ref())))?;
+        let line = line(changes)?;
         open.file.write_all_at(line.as_bytes(), open.len)?;
         faults::point(Point::PositionsWritten);
         open.file.sync()?;
@@ -103,7 +102,7 @@ impl Log {
 
     /// Begins a new file that holds what counts.
     fn begin(&mut self) -> io::Result<()> {
-        let line = line(self.records.iter().map(|(key, record)| (key, Some(record))))?;
+        let line = line(&self.records)?;
         storage::replace(&*self.storage, &self.path, line.as_bytes())?;
         let file = self.storage.open(&self.path, false)?;
         let len = line.len() as u64;
@@ -116,17 +115,7 @@ impl Log {
     }
 }
 
-fn line<'a>(positions: impl Iterator<Item = (&'a Key, Option<&'a Record>)>) -> io::Result<String> {
-    let positions: Vec<_> =
-        positions.map(|(key, record)| Position { key: key.clone(), record: record.cloned() }).collect();
+fn line(records: &Records) -> io::Result<String> {
+    let positions: Vec<_> = records.iter().map(|(at, record)| Position { at, record }).collect();
     Ok(sealed::seal(&serde_json::to_string(&positions)?) + "\n")
-}
-
-fn apply(records: &mut Records, changes: impl IntoIterator<Item = (Key, Option<Record>)>) {
-    for (key, record) in changes {
-        match record {
-            Some(record) => records.insert(key, record),
-            None => records.remove(&key),
-        };
-    }
 }

@@ -1,6 +1,7 @@
 //! The table of "where a stream starts", a test for each row.
 
 use super::*;
+use crate::lsn::Timeline;
 
 const SYSTEM: u64 = 7;
 
@@ -18,13 +19,15 @@ fn half(commit: u64) -> Cursor {
 
 fn standing(cursor: Option<Cursor>, acknowledged: Option<u64>) -> Standing {
     let record = Record {
+        beginning: 1,
         system_identifier: SYSTEM,
-        timeline: 1,
+        timeline: Timeline { id: 1, begin: Lsn::ZERO },
         slot: slot(),
         acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
         cursor,
+        restored_at: None,
     };
-    Standing { record: Some(record), cursor }
+    Standing { record: Some(record), cursor, bare: false }
 }
 
 struct World {
@@ -72,16 +75,26 @@ fn another_system_identifier_is_another_cluster() {
 #[test]
 fn a_timeline_below_ours_is_diverged() {
     let mut standing = standing(Some(whole(90, 100)), Some(100));
-    standing.record.as_mut().unwrap().timeline = 2;
+    standing.record.as_mut().unwrap().timeline = Timeline { id: 2, begin: Lsn(80) };
     assert_eq!(World::default().reason(&standing), Reason::Diverged);
 }
 
 #[test]
 fn a_history_without_ours_is_diverged() {
-    let history = History::parse(4, "1\t0/50\twhy\n3\t0/60\twhy\n").unwrap();
-    let mut standing = standing(Some(whole(90, 100)), Some(100));
-    standing.record.as_mut().unwrap().timeline = 2;
-    assert_eq!(World { history, ..World::default() }.reason(&standing), Reason::Diverged);
+    let mut standing = standing(Some(whole(0x90, 0x98)), Some(0x98));
+    for (ours, history) in [
+        (2, History::parse(4, "1\t0/50\twhy\n3\t0/60\twhy\n")),
+        // Of the same number, but it began elsewhere: both were promoted from one, apart from each other.
+        (2, History::parse(2, "1\t0/50\twhy\n")),
+        (2, History::parse(3, "1\t0/50\twhy\n2\t0/99\twhy\n")),
+    ] {
+        standing.record.as_mut().unwrap().timeline = Timeline { id: ours, begin: Lsn(0x40) };
+        let world = World { history: history.unwrap(), ..World::default() };
+        assert_eq!(world.reason(&standing), Reason::Diverged);
+    }
+    standing.record.as_mut().unwrap().timeline.begin = Lsn(0x50);
+    let history = History::parse(3, "1\t0/50\twhy\n2\t0/99\twhy\n").unwrap();
+    assert!(matches!(World { history, ..World::default() }.judge(&standing), Judgement::Resume { .. }));
 }
 
 #[test]
@@ -92,11 +105,11 @@ fn a_position_beyond_the_switch_is_diverged_and_both_lsns_are_named() {
     assert!(sentence.contains("0/80") && sentence.contains("0/A0"), "{sentence}");
 }
 
+/// A slot that was made anew behind the switch looks the same, and everything up to there would be taken for delivered.
 #[test]
-fn a_stream_that_lived_through_the_promotion_holds() {
+fn a_slot_beyond_the_switch_does_not_prove_that_the_stream_lived_through_the_promotion() {
     let world = World { history: History::parse(2, "1\t0/80\twhy\n").unwrap(), confirmed: 0x90, ..World::default() };
-    let standing = standing(Some(whole(0x90, 0xA0)), Some(0xA0));
-    assert_eq!(world.judge(&standing), Judgement::Resume { start: Lsn(0xA0), held: Some(whole(0x90, 0xA0)) });
+    assert_eq!(world.reason(&standing(Some(whole(0x90, 0xA0)), Some(0xA0))), Reason::Diverged);
 }
 
 #[test]
@@ -110,6 +123,38 @@ fn a_position_before_the_switch_holds() {
 fn a_position_beyond_the_end_of_wal_is_diverged() {
     let world = World { wal_end: 99, confirmed: 80, ..World::default() };
     assert_eq!(world.reason(&standing(Some(whole(90, 100)), Some(100))), Reason::Diverged);
+}
+
+#[test]
+fn a_server_that_was_restored_stays_diverged_when_its_wal_has_passed_our_position() {
+    let mut standing = standing(Some(whole(90, 100)), Some(100));
+    let world = World { wal_end: 99, confirmed: 80, ..World::default() };
+    let history = History::begin(1);
+    let slot = slot();
+    let server = Server {
+        system_identifier: SYSTEM,
+        history: &history,
+        wal_end: Lsn(99),
+        in_recovery: false,
+        confirmed_flush_lsn: Lsn(80),
+        slot: &slot,
+    };
+    assert_eq!(restored_at(&server, &standing), Some(Lsn(99)));
+    assert_eq!(restored_at(&Server { wal_end: Lsn(100), ..server.clone() }, &standing), None);
+    assert_eq!(restored_at(&Server { in_recovery: true, ..server }, &standing), None);
+    standing.record.as_mut().unwrap().restored_at = Some(Lsn(99));
+    assert_eq!(World { wal_end: 5000, ..world }.reason(&standing), Reason::Diverged);
+}
+
+#[test]
+fn a_hole_begins_where_the_sink_really_ends() {
+    assert_eq!(end_of_sink(&Standing::default()), None);
+    assert_eq!(end_of_sink(&standing(None, Some(100))), Some(Lsn(100)));
+    assert_eq!(end_of_sink(&standing(Some(whole(90, 100)), Some(140))), Some(Lsn(140)), "idle up to there");
+    let cut = |cursor| Standing { cursor, ..standing(Some(whole(90, 100)), Some(140)) };
+    assert_eq!(end_of_sink(&cut(Some(half(50)))), Some(Lsn(50)));
+    assert_eq!(end_of_sink(&cut(None)), Some(Lsn::ZERO));
+    assert_eq!(end_of_sink(&Standing { cursor: Some(half(50)), ..Standing::default() }), Some(Lsn(50)));
 }
 
 #[test]
@@ -132,9 +177,9 @@ fn behind_another_slots_changes_there_is_a_hole() {
 
 #[test]
 fn a_cursor_without_a_record_and_a_slot_past_it_is_position_unknown() {
-    let standing = Standing { record: None, cursor: Some(whole(80, 90)) };
+    let standing = Standing { cursor: Some(whole(80, 90)), ..Standing::default() };
     assert_eq!(World::default().reason(&standing), Reason::PositionUnknown);
-    let standing = Standing { record: None, cursor: Some(whole(90, 100)) };
+    let standing = Standing { cursor: Some(whole(90, 100)), ..Standing::default() };
     assert!(matches!(World::default().judge(&standing), Judgement::Resume { start: Lsn(100), .. }));
 }
 
@@ -162,6 +207,13 @@ fn a_sink_behind_its_record_resumes_where_the_slot_still_has_what_is_missing() {
     assert_eq!(world.reason(&standing), Reason::SinkBehind);
     standing.cursor = None;
     assert_eq!(world.reason(&standing), Reason::SinkBehind);
+}
+
+#[test]
+fn a_sink_that_lost_its_record_is_behind_unless_nothing_was_ever_delivered() {
+    let bare = Standing { bare: true, cursor: None, ..standing(None, Some(100)) };
+    assert!(matches!(World::default().judge(&bare), Judgement::Resume { start: Lsn(100), held: None }));
+    assert_eq!(World { confirmed: 101, ..World::default() }.reason(&bare), Reason::SinkBehind);
 }
 
 #[test]
