@@ -61,10 +61,10 @@ pub struct Record {
     pub acknowledged: Option<EndLsn>,
     /// Where the sink stood.
     pub cursor: Option<Cursor>,
-    /// The server was found with a WAL that ended here, before our position: it was restored, and whatever it has
-    /// written since is not what we know. Stays until the slot is taken up anew.
+    /// How the server was seen to have another history than ours, on our timeline: it was restored, and what it has
+    /// written since hides that. Stays until the slot is taken up anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restored_at: Option<Lsn>,
+    pub diverged: Option<String>,
 }
 
 impl Record {
@@ -78,7 +78,7 @@ impl Record {
             slot: stream.slot.clone(),
             acknowledged,
             cursor: None,
-            restored_at: None,
+            diverged: None,
         }
     }
 
@@ -95,7 +95,9 @@ impl Record {
             return;
         }
         self.acknowledged = self.acknowledged.max(other.acknowledged);
-        self.restored_at = self.restored_at.or(other.restored_at);
+        if self.diverged.is_none() {
+            self.diverged.clone_from(&other.diverged);
+        }
         let place = |record: &Self| record.cursor.map(|cursor| (cursor.position(), cursor.end_lsn));
         if place(other) > place(self) {
             self.cursor = other.cursor;
@@ -151,8 +153,8 @@ mod tests {
 
     #[test]
     fn the_record_reads_back_as_it_was_written() {
-        for restored_at in [None, Some(Lsn(130))] {
-            let record = Record { restored_at, ..record(Some(140), Some(cursor(100, 4, Some(140)))) };
+        for diverged in [None, Some("seen".to_owned())] {
+            let record = Record { diverged, ..record(Some(140), Some(cursor(100, 4, Some(140)))) };
             let text = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
         }
@@ -166,7 +168,7 @@ mod tests {
             slot: SlotName::new("slotd_shop").unwrap(),
             acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
             cursor,
-            restored_at: None,
+            diverged: None,
         }
     }
 
@@ -176,7 +178,7 @@ mod tests {
         let old = record(Some(90), Some(half));
         let new = Record {
             timeline: Timeline { id: 3, begin: Lsn(120) },
-            restored_at: Some(Lsn(80)),
+            diverged: Some("seen".to_owned()),
             ..record(Some(150), Some(whole))
         };
         for (mut first, second) in [(old.clone(), &new), (new.clone(), &old)] {

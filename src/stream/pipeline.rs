@@ -1,5 +1,6 @@
 //! One stream from its judgement to its end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::progress::Progress;
 use super::reader::{ReadError, Reader};
 use super::relations::{Relations, TypeSource};
 use super::resume::{self, Judgement, Server};
-use super::sinks::{NamedSink, Sinks};
+use super::sinks::{NamedSink, OpenSink, Sinks};
 use crate::change::{Gap, Record, StreamIdentity};
 use crate::config::Database;
 use crate::faults::{self, Break};
@@ -67,6 +68,8 @@ pub struct Identified {
 pub struct Opened {
     sinks: Sinks,
     server: Identified,
+    /// Commit LSNs that the server has to send once more, if it has our history.
+    proofs: BTreeSet<Lsn>,
 }
 
 /// How the operator wants holes to be treated.
@@ -139,7 +142,7 @@ impl Pipeline {
         let sinks = Sinks::open(&self.sinks, &server.identity, Arc::clone(&self.positions), self.sink_stall_timeout);
         match sinks.await {
             Ok(sinks) => {
-                let opened = Opened { sinks, server };
+                let opened = Opened { sinks, server, proofs: BTreeSet::new() };
                 self.report_standing(&opened);
                 Ok(opened)
             }
@@ -205,8 +208,8 @@ impl Pipeline {
     /// Judges every sink against the slot: why the slot no longer leads on, if it does not.
     pub async fn inspect(&self, opened: &Opened, slot: &SlotFacts, in_recovery: bool) -> Option<Trouble> {
         let server = self.server(&opened.server, slot.confirmed_flush_lsn.unwrap_or_default(), in_recovery);
-        for (at, open) in opened.sinks.iter().enumerate() {
-            self.mark_restored(opened, at, &server).await;
+        for open in opened.sinks.iter() {
+            self.mark_diverged(open, &server).await;
             if let Judgement::Lost { reason, sentence } = resume::judge(&server, &open.standing) {
                 return Some(self.lost(reason, sentence));
             }
@@ -256,12 +259,18 @@ impl Pipeline {
     }
 
     /// Writes down that the server was restored, before its WAL hides it.
-    async fn mark_restored(&self, opened: &Opened, at: usize, server: &Server<'_>) {
-        let Some(standing) = opened.sinks.iter().nth(at).map(|open| &open.standing) else { return };
-        let known = standing.record.as_ref().is_none_or(|record| record.restored_at.is_some());
-        if let Some(wal_end) = resume::restored_at(server, standing).filter(|_| !known)
-            && let Err(error) = opened.sinks.mark_restored(at, wal_end).await
+    async fn mark_diverged(&self, open: &OpenSink, server: &Server<'_>) {
+        if let Some(record) = open.standing.record.as_ref().filter(|record| record.diverged.is_none())
+            && let Some(sentence) = resume::diverged(server, record)
         {
+            self.record_diverged(open.key.clone(), record, sentence).await;
+        }
+    }
+
+    /// Writes down that the server has another history than `record` is of.
+    async fn record_diverged(&self, key: Key, record: &Record, sentence: String) {
+        let record = Record { diverged: Some(sentence), ..record.clone() };
+        if let Err(error) = self.positions.record_now(key, record).await {
             warn!(database = %self.database.name, slot = %self.database.slot, "{error}; it is tried again");
         }
     }
@@ -270,8 +279,9 @@ impl Pipeline {
     async fn begin(&self, opened: &mut Opened, at: usize, ready: &Ready, holes: Holes) -> Result<Lsn, End> {
         let confirmed = ready.slot.confirmed_flush_lsn.unwrap_or_default();
         let server = self.server(&opened.server, confirmed, ready.in_recovery);
-        self.mark_restored(opened, at, &server).await;
-        let Some(standing) = opened.sinks.iter().nth(at).map(|open| &open.standing) else { return Ok(confirmed) };
+        let Some(open) = opened.sinks.iter().nth(at) else { return Ok(confirmed) };
+        self.mark_diverged(open, &server).await;
+        let standing = &open.standing;
         let judgement = if faults::broken(Break::SkipComparison) && standing.record.is_some() {
             Judgement::Resume { start: confirmed, held: None }
         } else {
@@ -287,7 +297,16 @@ impl Pipeline {
                 gap(end_of_sink.or(before).or_else(elsewhere), reason.as_str())
             }
             (Judgement::Resume { start, held }, ..) => {
+                let proof = held.filter(|held| start <= held.commit_lsn);
+                if proof.is_some() {
+                    info!(
+                        database = %self.database.name, slot = %self.database.slot, lsn = %start,
+                        "the slot is behind what the sink holds: the server sends the last transaction once more, and it \
+                         is not written again"
+                    );
+                }
                 opened.sinks.resume(at, held);
+                opened.proofs.extend(proof.map(|held| held.commit_lsn));
                 return Ok(start);
             }
             (Judgement::Wait { sentence }, ..) => {
@@ -337,7 +356,7 @@ impl Pipeline {
 
     /// Streams until `stop`, or until something breaks.
     pub async fn run(&self, started: Started, stop: &CancellationToken) -> End {
-        let Started { reader, writer, opened: Opened { sinks, server }, confirmed } = started;
+        let Started { reader, writer, opened: Opened { sinks, server, proofs }, confirmed } = started;
         let Identified { identity, history, .. } = server;
         let progress = Arc::new(Progress::new(sinks.len()));
         let ledger = Arc::new(sinks.ledger(&identity));
@@ -358,7 +377,8 @@ impl Pipeline {
             history,
             notices,
             &self.database.publication,
-        );
+        )
+        .proving(proofs);
         let mut reading = spawn(reader.run(stop_reading));
         let mut delivering = spawn(sinks.deliver(to_deliver, Arc::clone(&progress), Arc::clone(&ledger)));
         let feedback = Feedback::new(writer, progress, ledger, Arc::clone(&self.reporter), confirmed, patience);
@@ -389,9 +409,12 @@ impl Pipeline {
                                 return joined(fed).map_or_else(|error| self.feedback_end(error), |_| End::Stopped);
                             }
                         };
-                        return delivered.map_or_else(sink_trouble, |()| self.read_end(error));
+                        return match delivered {
+                            Ok(()) => self.read_end(error).await,
+                            Err(error) => sink_trouble(error),
+                        };
                     }
-                    Err(error) => return self.read_end(error),
+                    Err(error) => return self.read_end(error).await,
                 },
                 Some(notice) = noticed.recv() => self.notice(&notice),
             }
@@ -415,7 +438,7 @@ impl Pipeline {
         }]);
     }
 
-    fn read_end(&self, error: ReadError) -> End {
+    async fn read_end(&self, error: ReadError) -> End {
         let to = &self.database.connection;
         match &error {
             ReadError::Replication(error) => match trouble::of_replication(Step::Stream, error, to) {
@@ -426,6 +449,14 @@ impl Pipeline {
             },
             ReadError::Types(error) => End::Trouble(trouble::of_sql(Step::Observe, error, to)),
             ReadError::ServerDone | ReadError::SinksGone => self.connection_end(&error),
+            ReadError::OtherHistory { .. } => {
+                for sink in &self.sinks {
+                    if let Some(record) = self.positions.get(&sink.key) {
+                        self.record_diverged(sink.key.clone(), &record, error.to_string()).await;
+                    }
+                }
+                End::Lost(self.lost(Reason::Diverged, error.to_string()))
+            }
             ReadError::SkippedPublication => End::Lost(self.lost(Reason::PublicationGap, error.to_string())),
             ReadError::Decode(_) | ReadError::Kind(_) | ReadError::Undescribed(_) | ReadError::StreamMessage(_) => {
                 let trouble = Trouble::new(

@@ -5,6 +5,7 @@
 //! grows, so that one fsync serves many transactions. A frame that is larger than a batch travels alone: it is read
 //! only once nothing else is held, so that memory stays within three times the largest row.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,12 @@ pub(super) enum ReadError {
     ServerDone,
     #[error("the sinks are gone")]
     SinksGone,
+    /// It was restored, from before the position that the sink has.
+    #[error(
+        "the sink holds a transaction whose commit is at {held}, and the server has none there: it was restored, and goes \
+         on at {found}"
+    )]
+    OtherHistory { held: Lsn, found: Lsn },
     /// 18 only warns, and leaves the rows out.
     #[error("the publication is younger than the slot's position, and the server skips what it would have published")]
     SkippedPublication,
@@ -66,10 +73,10 @@ impl From<FrameError> for ReadError {
 }
 
 impl ReadError {
-    /// Whether the server can't decode what follows, now or later: the publication did not exist then.
+    /// Whether what follows can't be had, now or later.
     pub(super) fn is_hole(&self) -> bool {
         match self {
-            Self::SkippedPublication => true,
+            Self::SkippedPublication | Self::OtherHistory { .. } => true,
             Self::Replication(ReplicationError::Server(error)) => error.sqlstate == "42704",
             _ => false,
         }
@@ -89,6 +96,8 @@ pub(super) struct Reader {
     progress: Arc<Progress>,
     relations: Relations,
     history: History,
+    /// Commit LSNs that the server still has to send once more.
+    proofs: BTreeSet<Lsn>,
     builder: BatchBuilder,
     /// How much of the buffer is parsed.
     parsed: usize,
@@ -117,6 +126,7 @@ impl Reader {
             progress,
             relations,
             history,
+            proofs: BTreeSet::new(),
             builder: BatchBuilder::default(),
             parsed: 0,
             open: None,
@@ -124,6 +134,11 @@ impl Reader {
             notices,
             publication: format!("\"{publication}\""),
         }
+    }
+
+    /// The server has to send the units at `proofs` once more, or it has another history.
+    pub(super) fn proving(self, proofs: BTreeSet<Lsn>) -> Self {
+        Self { proofs, ..self }
     }
 
     /// Reads until `stop`, then hands on what it has. Returns the half that is read from, for the end of the copy.
@@ -201,6 +216,10 @@ impl Reader {
     fn copy_data(&mut self, start: usize, len: usize) -> Result<Next, ReadError> {
         match StreamMessage::parse(&self.copy.buf[start..start + len])? {
             StreamMessage::Keepalive { wal_end, reply_requested } => {
+                // All that is committed before it has been sent.
+                if let Some(held) = self.proofs.first().copied().filter(|held| *held < wal_end && self.open.is_none()) {
+                    return Err(ReadError::OtherHistory { held, found: wal_end });
+                }
                 self.progress.keepalive(wal_end, reply_requested);
                 Ok(Next::Go)
             }
@@ -213,10 +232,11 @@ impl Reader {
 
     /// One message of the plugin, `len` bytes at `start` of the buffer.
     fn change(&mut self, start: usize, len: usize) -> Result<Next, ReadError> {
-        let Self { copy, relations, builder, open, .. } = self;
+        let Self { copy, relations, builder, open, proofs, .. } = self;
         let relation = |oid| relations.get(oid).ok_or(ReadError::Undescribed(oid));
         match pgoutput::decode(&copy.buf[start..start + len])? {
             Message::Begin { commit_lsn, commit_timestamp, xid } => {
+                prove(proofs, commit_lsn)?;
                 self.progress.begin_unit();
                 let transaction = Transaction {
                     timeline: self.history.timeline_of(commit_lsn),
@@ -255,6 +275,7 @@ impl Reader {
                 }
             }
             Message::Message { transactional: false, lsn, prefix, .. } => {
+                prove(proofs, lsn)?;
                 self.progress.begin_unit();
                 self.units += 1;
                 let transaction = Transaction {
@@ -334,6 +355,16 @@ impl Reader {
         }
         Ok(true)
     }
+}
+
+/// The next unit is at `found`: whether the server has sent all up to there that it must send once more. Units come in the
+/// order of their LSNs.
+fn prove(proofs: &mut BTreeSet<Lsn>, found: Lsn) -> Result<(), ReadError> {
+    if let Some(held) = proofs.first().copied().filter(|held| *held < found) {
+        return Err(ReadError::OtherHistory { held, found });
+    }
+    proofs.remove(&found);
+    Ok(())
 }
 
 /// The cursor of the open transaction's next change.

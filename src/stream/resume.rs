@@ -31,7 +31,8 @@ pub enum Judgement {
     Adopt { at: Lsn, behind: Option<Lsn> },
     /// The slot no longer leads on from where the sink stands.
     Lost { reason: Reason, sentence: String },
-    /// The stream goes on at `start`; the sink drops what `held` holds.
+    /// The stream goes on at `start`; the sink drops what `held` holds. A start at the commit LSN of `held` makes the
+    /// server send that transaction once more: one that does not has another history.
     Resume { start: Lsn, held: Option<Cursor> },
     /// The standby has not replayed as far as we stand.
     Wait { sentence: String },
@@ -51,12 +52,7 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
     if let Some(sentence) = off_history(server, record) {
         return lost(Reason::Diverged, sentence);
     }
-    if let Some(wal_end) = restored_at(server, standing) {
-        let sentence = format!(
-            "the sink stands at {position}, and the server was restored with a WAL that ended at {wal_end}, on the same \
-             timeline {}",
-            record.timeline.id
-        );
+    if let Some(sentence) = record.diverged.clone().or_else(|| diverged(server, record)) {
         return lost(Reason::Diverged, sentence);
     }
     if position > server.wal_end && server.history.current() == record.timeline {
@@ -89,7 +85,13 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
         );
     }
     let acknowledged = record.acknowledged.map_or(Lsn::ZERO, EndLsn::lsn);
-    Judgement::Resume { start: start.unwrap_or(acknowledged), held }
+    let start = match held {
+        // The slot fell back behind the sink: with its server's crash, or with its server's restoration.
+        Some(held) if confirmed <= held.commit_lsn => held.commit_lsn,
+        Some(held) => held.start_lsn(),
+        None => acknowledged,
+    };
+    Judgement::Resume { start, held }
 }
 
 /// The first row, which counts before the slot is even looked for: why the server is another cluster than the one that
@@ -104,13 +106,19 @@ pub fn other_cluster(system_identifier: u64, record: &Record) -> Option<String> 
     })
 }
 
-/// Where the server's WAL ended when it was first seen to end before our position, on our timeline. It is to be recorded,
-/// since the WAL that the server writes from then on passes the position and hides what has happened.
+/// Why the server has another history than `record`'s on the same timeline: its WAL ends before our position. It is to
+/// be recorded, since what the server writes from then on passes the position.
 #[must_use]
-pub fn restored_at(server: &Server<'_>, standing: &Standing) -> Option<Lsn> {
-    let record = standing.record.as_ref().filter(|record| record.slot == *server.slot)?;
+pub fn diverged(server: &Server<'_>, record: &Record) -> Option<String> {
     let behind = record.position() > server.wal_end && server.history.current() == record.timeline;
-    record.restored_at.or_else(|| (behind && !server.in_recovery).then_some(server.wal_end))
+    (behind && !server.in_recovery && record.slot == *server.slot).then(|| {
+        format!(
+            "the sink stands at {}, and the server was restored with a WAL that ended at {}, on the same timeline {}",
+            record.position(),
+            server.wal_end,
+            record.timeline.id
+        )
+    })
 }
 
 /// Where what the sink really holds ends: a hole begins there. `None` if nothing is known of any slot.

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use crate::change::{Batch, Cursor, Gap, Record, StreamIdentity};
 use crate::faults::{self, Point};
 use crate::ident::{SinkName, SlotName};
-use crate::lsn::{EndLsn, Lsn};
+use crate::lsn::EndLsn;
 use crate::sink::{Sink, SinkError, Standing};
 
 /// A sink with its name. It outlives the streams that write to it, one after the other.
@@ -32,7 +32,7 @@ pub(super) struct Sinks {
 
 #[derive(Debug)]
 pub(super) struct OpenSink {
-    key: Key,
+    pub(super) key: Key,
     sink: OwnedMutexGuard<Sink>,
     pub(super) standing: Standing,
     /// What it held when the stream began, until the stream has passed it.
@@ -84,14 +84,6 @@ impl Sinks {
     /// Sink `at` goes on behind `held`.
     pub(super) fn resume(&mut self, at: usize, held: Option<Cursor>) {
         self.each[at].held = held;
-    }
-
-    /// Records that the server was restored from before sink `at`, with a WAL that ended at `wal_end`.
-    pub(super) async fn mark_restored(&self, at: usize, wal_end: Lsn) -> Result<(), SinkError> {
-        let OpenSink { key, standing, .. } = &self.each[at];
-        let Some(record) = &standing.record else { return Ok(()) };
-        let record = Record { restored_at: Some(wal_end), ..record.clone() };
-        self.positions.record_now(key.clone(), record).await.map_err(|error| unrecorded(&error))
     }
 
     /// Sink `at` begins anew with `record`, behind `gap`.

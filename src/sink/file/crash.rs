@@ -120,7 +120,7 @@ pub(super) fn record(slot: &str, acknowledged: Option<u64>) -> Record {
         slot: SlotName::new(slot).unwrap(),
         acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
         cursor: None,
-        restored_at: None,
+        diverged: None,
     }
 }
 

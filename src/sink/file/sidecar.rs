@@ -153,7 +153,7 @@ mod tests {
             slot: SlotName::new("s".repeat(63)).unwrap(),
             acknowledged: Some(end),
             cursor: Some(cursor),
-            restored_at: Some(Lsn(u64::MAX)),
+            diverged: None,
         };
         State { segment: u64::MAX, length, record: Some(record), ..State::default() }
     }

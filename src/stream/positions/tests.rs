@@ -21,7 +21,7 @@ fn record(acknowledged: u64) -> Record {
         slot: SlotName::new("slotd_shop").unwrap(),
         acknowledged: Some(EndLsn::of_idle(Lsn(acknowledged))),
         cursor: None,
-        restored_at: None,
+        diverged: None,
     }
 }
 

@@ -25,7 +25,7 @@ fn standing(cursor: Option<Cursor>, acknowledged: Option<u64>) -> Standing {
         slot: slot(),
         acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
         cursor,
-        restored_at: None,
+        diverged: None,
     };
     Standing { record: Some(record), cursor, bare: false }
 }
@@ -128,6 +128,7 @@ fn a_position_beyond_the_end_of_wal_is_diverged() {
 #[test]
 fn a_server_that_was_restored_stays_diverged_when_its_wal_has_passed_our_position() {
     let mut standing = standing(Some(whole(90, 100)), Some(100));
+    let record = standing.record.clone().unwrap();
     let world = World { wal_end: 99, confirmed: 80, ..World::default() };
     let history = History::begin(1);
     let slot = slot();
@@ -139,10 +140,11 @@ fn a_server_that_was_restored_stays_diverged_when_its_wal_has_passed_our_positio
         confirmed_flush_lsn: Lsn(80),
         slot: &slot,
     };
-    assert_eq!(restored_at(&server, &standing), Some(Lsn(99)));
-    assert_eq!(restored_at(&Server { wal_end: Lsn(100), ..server.clone() }, &standing), None);
-    assert_eq!(restored_at(&Server { in_recovery: true, ..server }, &standing), None);
-    standing.record.as_mut().unwrap().restored_at = Some(Lsn(99));
+    let sentence = diverged(&server, &record);
+    assert!(sentence.as_ref().is_some_and(|sentence| sentence.contains("0/64") && sentence.contains("0/63")));
+    assert_eq!(diverged(&Server { wal_end: Lsn(100), ..server.clone() }, &record), None);
+    assert_eq!(diverged(&Server { in_recovery: true, ..server }, &record), None);
+    standing.record.as_mut().unwrap().diverged = sentence;
     assert_eq!(World { wal_end: 5000, ..world }.reason(&standing), Reason::Diverged);
 }
 
@@ -216,11 +218,14 @@ fn a_sink_that_lost_its_record_is_behind_unless_nothing_was_ever_delivered() {
     assert_eq!(World { confirmed: 101, ..World::default() }.reason(&bare), Reason::SinkBehind);
 }
 
+/// The transaction that comes once more proves that it is the same history.
 #[test]
-fn a_slot_that_fell_back_with_its_server_is_asked_for_what_follows_the_cursor() {
-    let world = World { confirmed: 20, ..World::default() };
+fn a_slot_that_fell_back_with_its_server_is_asked_for_the_last_transaction_that_the_sink_holds() {
     let standing = standing(Some(whole(90, 100)), Some(100));
-    assert_eq!(world.judge(&standing), Judgement::Resume { start: Lsn(100), held: Some(whole(90, 100)) });
+    for (confirmed, start) in [(20, 90), (90, 90), (100, 100)] {
+        let world = World { confirmed, ..World::default() };
+        assert_eq!(world.judge(&standing), Judgement::Resume { start: Lsn(start), held: Some(whole(90, 100)) });
+    }
 }
 
 #[test]
