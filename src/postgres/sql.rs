@@ -1,5 +1,6 @@
 //! SQL sessions: `tokio-postgres` on a stream that we dialled.
 
+use std::error::Error as _;
 use std::future::{self, Ready};
 use std::io;
 use std::ops::Deref;
@@ -76,10 +77,19 @@ impl Connector {
         let guarded = matches!(channel, Channel::Untrusted { .. });
         let (Channel::Trusted { end_point } | Channel::Untrusted { end_point }) = channel;
         let stream = DialledStream { stream, end_point, request: guarded.then(Request::default) };
-        let (client, connection) = config.connect_raw(stream, Encrypted).await.map_err(ConnectError::Sql)?;
+        let (client, connection) = config.connect_raw(stream, Encrypted).await.map_err(refused)?;
         // What ends the connection is told to whoever awaits a statement.
         let connection = tokio::spawn(async move { drop(connection.await) });
         Ok(SqlSession { client, connection })
+    }
+}
+
+/// A refusal of our own stream is told as that, and not as what tokio-postgres makes of it.
+fn refused(error: tokio_postgres::Error) -> ConnectError {
+    let ours = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    match ours.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<LoginError>()) {
+        Some(LoginError::Unsafe(how)) => ConnectError::Login(LoginError::Unsafe(how)),
+        _ => ConnectError::Sql(error),
     }
 }
 

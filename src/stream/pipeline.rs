@@ -293,15 +293,7 @@ impl Pipeline {
         let (notices, mut noticed) = mpsc::channel(16);
         let (stop_reading, stop_feedback) = (stop.child_token(), CancellationToken::new());
 
-        let reader = Reader::new(
-            reader,
-            batches,
-            Arc::clone(&progress),
-            Relations::new(types),
-            history,
-            notices,
-            &self.database.publication,
-        );
+        let reader = Reader::new(reader, batches, Arc::clone(&progress), Relations::new(types), history, notices);
         let mut reading = spawn(reader.run(stop_reading));
         let mut delivering = spawn(sinks.deliver(to_deliver, Arc::clone(&progress), Arc::clone(&ledger)));
         let feedback = Feedback::new(writer, progress, ledger, Arc::clone(&self.reporter), patience);

@@ -17,7 +17,6 @@ use super::progress::Progress;
 use super::relations::{Described, Relations};
 use crate::change::{Batch, BatchBuilder, Cursor, Transaction};
 use crate::faults::{self, Point};
-use crate::ident::PublicationName;
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, DecodeError, Message};
 use crate::postgres::{CopyReader, History, ReplicationError, SqlError};
@@ -97,8 +96,6 @@ pub(super) struct Reader {
     /// Units that are whole.
     units: u64,
     notices: mpsc::Sender<ServerError>,
-    /// In the quotes in which the server's messages have it.
-    publication: String,
 }
 
 impl Reader {
@@ -109,7 +106,6 @@ impl Reader {
         relations: Relations,
         history: History,
         notices: mpsc::Sender<ServerError>,
-        publication: &PublicationName,
     ) -> Self {
         Self {
             copy,
@@ -122,7 +118,6 @@ impl Reader {
             open: None,
             units: 0,
             notices,
-            publication: format!("\"{publication}\""),
         }
     }
 
@@ -298,7 +293,8 @@ impl Reader {
             }
             Some(Backend::NoticeResponse(body)) => {
                 let notice = ServerError::from_fields(body.fields());
-                if notice.sqlstate == "55000" && notice.message.contains(&self.publication) {
+                // 55000 is the code of other warnings too; the text may be in any language.
+                if notice.sqlstate == "55000" && notice.routine.as_deref() == Some("LoadPublications") {
                     return Err(ReadError::SkippedPublication);
                 }
                 if notice.severity >= Severity::Warning {

@@ -15,6 +15,8 @@ mod kill;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod login;
+#[cfg(test)]
 mod lost;
 #[cfg(test)]
 mod memory;
