@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use postgres_protocol::message::backend::Message;
+use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -16,6 +18,7 @@ use crate::net::Stream;
 use crate::net::dial::{self, DialError};
 use crate::net::resolve::{self, Families, ResolveError, Resolver};
 use crate::net::tls::{self, TlsClient, TlsError, Verify};
+use crate::wire::ServerError;
 use crate::wire::frame::{self, Backend, FrameError};
 use crate::wire::login::{Channel, Login, LoginError, Progress};
 
@@ -152,20 +155,64 @@ impl Connector {
         loop {
             stream.write_all(&out.split()).await.map_err(ConnectError::Io)?;
             stream.flush().await.map_err(ConnectError::Io)?;
-            let message = loop {
-                if let Some(message) = frame::next(&mut buf).map_err(ConnectError::Frame)? {
-                    break message;
-                }
-                if stream.read_buf(&mut buf).await.map_err(ConnectError::Io)? == 0 {
-                    return Err(ConnectError::Io(io::ErrorKind::UnexpectedEof.into()));
-                }
-            };
-            let Backend::Other(message) = message else {
+            let Backend::Other(message) = next(&mut stream, &mut buf).await? else {
                 return Err(ConnectError::Login(LoginError::Protocol(None)));
             };
             if let Progress::Ready(settings) = login.step(message, &mut out).map_err(ConnectError::Login)? {
-                return Ok(LoggedIn { stream, buf, settings });
+                let mut session = LoggedIn { stream, buf, settings };
+                session.set().await?;
+                return Ok(session);
             }
+        }
+    }
+}
+
+impl LoggedIn {
+    /// Sets what a startup message can't, since it depends on what the server is.
+    async fn set(&mut self) -> Result<(), ConnectError> {
+        let mut statements = Vec::new();
+        let setting = |name: &str| self.settings.get(name).map(String::as_str).unwrap_or_default();
+        statements.extend(without_transaction_timeout(setting("server_version")));
+        // There the server knows no encoding and would end the stream at the first byte that is not UTF-8.
+        if setting("server_encoding") == "SQL_ASCII" {
+            statements.push("SET client_encoding = 'SQL_ASCII'");
+        }
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let mut out = BytesMut::new();
+        frontend::query(&statements.join("; "), &mut out).map_err(ConnectError::Io)?;
+        self.stream.write_all(&out).await.map_err(ConnectError::Io)?;
+        self.stream.flush().await.map_err(ConnectError::Io)?;
+        loop {
+            match next(&mut self.stream, &mut self.buf).await? {
+                Backend::Other(Message::ReadyForQuery(_)) => return Ok(()),
+                Backend::Other(Message::ErrorResponse(body)) => {
+                    let refused = LoginError::Refused(ServerError::from_fields(body.fields()));
+                    return Err(ConnectError::Login(refused));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What lifts `transaction_timeout` where the server has it, from 17 on; it would end a stream inside a transaction.
+/// `server_version` is as the server reports it.
+pub(super) fn without_transaction_timeout(server_version: &str) -> Option<&'static str> {
+    let digits = server_version.split(|c: char| !c.is_ascii_digit()).next();
+    let major: u32 = digits.unwrap_or_default().parse().ok()?;
+    (major >= 17).then_some("SET transaction_timeout = 0")
+}
+
+/// The next message that is whole.
+async fn next(stream: &mut Stream, buf: &mut BytesMut) -> Result<Backend, ConnectError> {
+    loop {
+        if let Some(message) = frame::next(buf).map_err(ConnectError::Frame)? {
+            return Ok(message);
+        }
+        if stream.read_buf(buf).await.map_err(ConnectError::Io)? == 0 {
+            return Err(ConnectError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
     }
 }

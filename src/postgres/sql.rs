@@ -14,6 +14,7 @@ use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config};
 
+use super::connector::without_transaction_timeout;
 use super::{ConnectError, Connector};
 use crate::config::Connection;
 use crate::net::Stream;
@@ -29,6 +30,12 @@ pub enum SqlError {
     Server(ServerError),
     #[error("the SQL session broke off: {0}")]
     Session(#[source] tokio_postgres::Error),
+    #[error("a row of {view} has another form than slotd knows: {source}")]
+    Unexpected {
+        view: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 impl From<tokio_postgres::Error> for SqlError {
@@ -47,9 +54,13 @@ pub struct SqlSession {
     connection: JoinHandle<()>,
 }
 
-/// Settings of every SQL session: short statements that wait for nobody, names never resolved by a search path.
-const OPTIONS: &str = "-c search_path= -c statement_timeout=30s -c lock_timeout=10s -c client_min_messages=warning \
-                       -c idle_session_timeout=0 -c default_transaction_read_only=off";
+/// Settings of every SQL session, whatever its role has: short statements that wait for nobody, names never resolved by
+/// a search path, the rights of our own role, and text in one form.
+const OPTIONS: &str = "-c search_path= -c role=none -c statement_timeout=30s -c lock_timeout=10s \
+                       -c client_min_messages=warning -c idle_session_timeout=0 \
+                       -c idle_in_transaction_session_timeout=0 -c default_transaction_isolation=read\\ committed \
+                       -c default_transaction_read_only=off -c default_transaction_deferrable=off -c DateStyle=ISO \
+                       -c TimeZone=UTC -c quote_all_identifiers=off";
 
 impl Connector {
     /// Opens a SQL session.
@@ -78,9 +89,14 @@ impl Connector {
         let (Channel::Trusted { end_point } | Channel::Untrusted { end_point }) = channel;
         let stream = DialledStream { stream, end_point, request: guarded.then(Request::default) };
         let (client, connection) = config.connect_raw(stream, Encrypted).await.map_err(refused)?;
+        let late = without_transaction_timeout(connection.parameter("server_version").unwrap_or_default());
         // What ends the connection is told to whoever awaits a statement.
         let connection = tokio::spawn(async move { drop(connection.await) });
-        Ok(SqlSession { client, connection })
+        let session = SqlSession { client, connection };
+        if let Some(statement) = late {
+            session.batch_execute(statement).await.map_err(ConnectError::Sql)?;
+        }
+        Ok(session)
     }
 }
 

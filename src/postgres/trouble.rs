@@ -162,6 +162,12 @@ pub fn of_sql(step: Step, error: &SqlError, to: &Connection) -> Diagnosis {
         SqlError::Connect(error) => of_connect(error, to),
         SqlError::Server(error) => of_server(step, error, to),
         SqlError::Session(_) => broken_off(error, to),
+        SqlError::Unexpected { .. } => diagnosis(
+            Class::Operator,
+            Reason::Server,
+            format!("{}: {error}", address(to)),
+            "report this with the server's version; the slot is kept and nothing is lost",
+        ),
     }
 }
 
@@ -267,14 +273,18 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection) -> Diagnosis 
         (Step::Start | Step::CreateSlot, "55006") => {
             said(Reason::SlotHeld, Class::Held, "end the session that holds the slot, or wait for it".to_owned())
         }
+        (Step::Start, "42704") => {
+            said(Reason::Server, Class::Retry, "nothing to do: the slot is looked for again".to_owned())
+        }
         (Step::Stream, "42704") => said(
             Reason::PublicationGap,
             Class::Operator,
             "the publication is younger than the slot's position: `slotd resume` with `--accept-gap` goes on behind it"
                 .to_owned(),
         ),
+        (_, "42501") => said(Reason::Privilege, Class::Operator, "grant what the server's message names".to_owned()),
         (_, code) if code.starts_with("42") => {
-            said(Reason::Privilege, Class::Operator, "see the server's message".to_owned())
+            said(Reason::Server, Class::Operator, "report this with the server's version".to_owned())
         }
         _ => {
             said(Reason::Server, Class::Retry, error.hint.clone().unwrap_or_else(|| "see the server's log".to_owned()))

@@ -9,6 +9,12 @@ mod connect;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod encoding;
+#[cfg(test)]
+mod guard;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod idle;
 #[cfg(test)]
 mod kill;
