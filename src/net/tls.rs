@@ -25,8 +25,12 @@ use x509_cert::der::oid::db::rfc5912::{
     SHA_384_WITH_RSA_ENCRYPTION, SHA_512_WITH_RSA_ENCRYPTION,
 };
 
+mod clients;
+
+pub use clients::TlsClients;
+
 /// What of the server's certificate is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verify {
     /// The chain and the name.
     Full,
@@ -61,7 +65,7 @@ pub enum TlsError {
     Name(String),
 }
 
-/// How one server is spoken to. Made once per connection, so that a replaced root file counts at the next try.
+/// How a server is spoken to. [`TlsClients`] keeps those that are made.
 #[derive(Debug, Clone)]
 pub struct TlsClient {
     config: Arc<ClientConfig>,

@@ -9,15 +9,17 @@ use std::time::Duration;
 use bytes::BytesMut;
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
+use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::config::{Connection, Host, PasswordError, TlsMode};
+use crate::config::{Connection, Host, Password, PasswordError, TlsMode};
 use crate::net::Stream;
 use crate::net::dial::{self, DialError};
 use crate::net::resolve::{self, Families, ResolveError, Resolver};
-use crate::net::tls::{self, TlsClient, TlsError, Verify};
+use crate::net::tls::{self, TlsClients, TlsError, Verify};
 use crate::wire::ServerError;
 use crate::wire::frame::{self, Backend, FrameError};
 use crate::wire::login::{Channel, Login, LoginError, Progress};
@@ -55,6 +57,7 @@ pub enum ConnectError {
 #[derive(Debug, Clone)]
 pub struct Connector {
     resolver: Resolver,
+    tls: TlsClients,
     connect_timeout: Duration,
     wal_sender_timeout: Duration,
     application_name: String,
@@ -70,13 +73,13 @@ pub(super) struct LoggedIn {
 impl Connector {
     /// A connector whose sessions call themselves `application_name`.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         resolver: Resolver,
         connect_timeout: Duration,
         wal_sender_timeout: Duration,
         application_name: String,
     ) -> Self {
-        Self { resolver, connect_timeout, wal_sender_timeout, application_name }
+        Self { resolver, tls: TlsClients::default(), connect_timeout, wal_sender_timeout, application_name }
     }
 
     /// How our sessions call themselves.
@@ -134,8 +137,14 @@ impl Connector {
             TlsMode::VerifyCa => Verify::Chain,
             TlsMode::VerifyFull => Verify::Full,
         };
-        let client = TlsClient::new(verify, wish.root_cert.as_deref()).map_err(ConnectError::Tls)?;
-        let stream = client.connect(tcp, &name).await.map_err(ConnectError::Tls)?;
+        let root_cert = wish.root_cert.as_deref();
+        let client = self.tls.get(verify, root_cert).await.map_err(ConnectError::Tls)?;
+        let stream = client.connect(tcp, &name).await.map_err(|error| {
+            if matches!(error, TlsError::Handshake(_)) {
+                self.tls.doubt(verify, root_cert);
+            }
+            ConnectError::Tls(error)
+        })?;
         let end_point = tls::end_point(&stream);
         let channel = match verify {
             Verify::Full => Channel::Trusted { end_point },
@@ -146,7 +155,7 @@ impl Connector {
 
     /// Logs in with our own startup message.
     pub(super) async fn login(&self, to: &Connection, parameters: &[(&str, &str)]) -> Result<LoggedIn, ConnectError> {
-        let password = to.password.reveal().map_err(ConnectError::Password)?;
+        let password = reveal(&to.password).await?;
         let (mut stream, channel) = self.dial(to).await?;
         let mut out = BytesMut::new();
         let mut login =
@@ -195,6 +204,14 @@ impl LoggedIn {
             }
         }
     }
+}
+
+/// The password as it stands now; a file is read off the threads that carry the streams.
+pub(super) async fn reveal(password: &Password) -> Result<Option<SecretString>, ConnectError> {
+    let password = password.clone();
+    spawn_blocking(move || password.reveal())
+        .await
+        .map_or(Ok(None), |revealed| revealed.map_err(ConnectError::Password))
 }
 
 /// What lifts `transaction_timeout` where the server has it, from 17 on; it would end a stream inside a transaction.

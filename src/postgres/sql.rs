@@ -14,7 +14,7 @@ use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config};
 
-use super::connector::without_transaction_timeout;
+use super::connector::{reveal, without_transaction_timeout};
 use super::{ConnectError, Connector};
 use crate::config::Connection;
 use crate::net::Stream;
@@ -72,7 +72,7 @@ impl Connector {
     }
 
     async fn open_sql(&self, to: &Connection) -> Result<SqlSession, ConnectError> {
-        let password = to.password.reveal().map_err(ConnectError::Password)?;
+        let password = reveal(&to.password).await?;
         let (stream, channel) = self.dial(to).await?;
         let mut config = Config::new();
         config.user(&to.username).dbname(&to.database).application_name(self.application_name()).options(OPTIONS);
