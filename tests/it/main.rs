@@ -40,3 +40,5 @@ mod stream;
 mod support;
 #[cfg(test)]
 mod types;
+#[cfg(test)]
+mod warnings;

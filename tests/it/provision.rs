@@ -1,9 +1,12 @@
 //! Publications and slots are made as declared, what exists is left alone, and what would harm the application is
 //! refused.
 
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::support::{Cluster, Options, Slotd};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::support::{Cluster, Options, Slotd, VERSIONS};
 
 /// What a publication and its slot are, as the catalog has them: equal before and after means that nothing was touched.
 async fn catalog(cluster: &Cluster, dbname: &str) -> Option<String> {
@@ -207,6 +210,7 @@ async fn a_reload_brings_the_next_round_at_once() {
     let dbname = database(cluster, "CREATE TABLE keyed (id int PRIMARY KEY)").await;
     let mut slotd = Slotd::run(&cluster.entry(&dbname));
     slotd.await_state(&dbname, "streaming").await;
+    let begun = Instant::now();
     // Tomorrow's table is published too.
     cluster.execute(&dbname, "CREATE TABLE \"New\" (line text)").await;
     slotd.sighup();
@@ -231,6 +235,8 @@ async fn a_reload_brings_the_next_round_at_once() {
     cluster.execute(&dbname, hint.strip_prefix("run at once: ").unwrap()).await;
     slotd.sighup();
     slotd.await_until(&dbname, |health| health["findings"].as_array().is_some_and(Vec::is_empty)).await;
+    // Four rounds: by themselves they come once a minute.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     cluster.execute(&dbname, "INSERT INTO keyed VALUES (1)").await;
     slotd.await_acknowledged(cluster, &dbname).await;
     assert_eq!(slotd.lines(&dbname).len(), 1);
@@ -280,4 +286,30 @@ async fn a_slot_in_a_form_that_is_not_known_is_no_missing_slot() {
     cluster.execute("postgres", "ALTER VIEW the_real_slots RENAME TO pg_replication_slots").await;
     slotd.sighup();
     slotd.await_state("postgres", "streaming").await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_published_is_named() {
+    let tables = "CREATE TABLE \"Good\" (id int PRIMARY KEY); CREATE VIEW a_view AS SELECT 1 AS one;
+                  CREATE UNLOGGED TABLE forgetful (id int PRIMARY KEY); CREATE SEQUENCE numbers";
+    for major in VERSIONS {
+        let cluster = Cluster::shared(major);
+        let dbname = database(cluster, tables).await;
+        for (keys, name) in [
+            ("tables = ['\"Good\"', \"nosuch\", \"gone.too\"]", "public.nosuch, gone.too"),
+            ("tables = ['\"Good\"', \"a_view\"]", "\"a_view\""),
+            ("tables = [\"forgetful\"]", "\"forgetful\""),
+            ("tables = [\"numbers\"]", "\"numbers\""),
+            ("tables = [\"pg_catalog.pg_class\"]", "\"pg_class\""),
+            ("schemas = [\"nosuch\"]", "\"nosuch\""),
+            ("schemas = [\"pg_catalog\"]", "\"pg_catalog\""),
+        ] {
+            let mut slotd = Slotd::run(&format!("{}{keys}\n", cluster.entry(&dbname)));
+            let health = slotd.await_state(&dbname, "failed").await;
+            assert_eq!(health["reason"], "publication", "PostgreSQL {major}: {keys}: {health:#}");
+            assert!(health["sentence"].as_str().unwrap().contains(name), "PostgreSQL {major}: {keys}: {health:#}");
+            let made = "SELECT count(*) FROM pg_publication";
+            assert_eq!(cluster.value(&dbname, made).await.as_deref(), Some("0"), "{keys}");
+        }
+    }
 }
