@@ -9,16 +9,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use crate::config::{Budget, Database};
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
-use crate::postgres::{Connector, SqlError};
+use crate::postgres::{ConnectError, Connector, SqlError, trouble};
 use crate::status::{Reporter, WalUse};
 
 /// How often a server is looked at; whatever befalls a slot is reported within it.
 pub const PERIOD: Duration = Duration::from_secs(10);
+/// How many databases are tried in one look: a server that refuses hundreds is not asked for all of them every time.
+const DOORS: usize = 8;
 /// The budget where neither the file nor the server sets one.
 const DEFAULT_BUDGET: u64 = 10 << 30;
 
@@ -39,28 +41,53 @@ pub struct Watched {
 }
 
 /// Watches the slots of one server until `stop`.
-pub async fn watch(connector: Connector, slots: Vec<Watched>, stop: CancellationToken) {
+pub async fn watch(connector: Connector, mut slots: Vec<Watched>, stop: CancellationToken) {
+    let Some(server) = slots.first().map(|watched| trouble::address(&watched.database.connection)) else { return };
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut through = 0;
+    let mut blind = false;
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        // Any of the databases leads to the server; one that does not gives way to the next.
-        let Some(door) = slots.get(through % slots.len().max(1)) else { return };
         let looked = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            looked = look(&connector, &door.database, &slots) => looked,
+            looked = look_through_any(&connector, &mut slots) => looked,
         };
-        if let Err(error) = looked {
-            debug!(database = %door.database.name, "the slots of the server could not be observed: {error}");
-            through += 1;
+        // Said once; what it means for each database is told in its health.
+        match &looked {
+            Ok(()) if blind => info!(server, "the slots of the server are observed again"),
+            Err(error) if !blind => warn!(server, "the slots of the server can't be observed: {error}"),
+            Ok(()) | Err(_) => {}
+        }
+        blind = looked.is_err();
+    }
+}
+
+/// Any of the databases leads to the server. One that does not gives way to the next at once, unless the server itself
+/// is away; the one that led there comes first the next time.
+async fn look_through_any(connector: &Connector, slots: &mut [Watched]) -> Result<(), SqlError> {
+    let mut tried = 0;
+    loop {
+        let Some(door) = slots.first() else { return Ok(()) };
+        let Err(error) = look(connector, &door.database, slots).await else { return Ok(()) };
+        debug!(database = %door.database.name, "the slots of the server could not be observed: {error}");
+        slots.rotate_left(1);
+        tried += 1;
+        if tried == slots.len().min(DOORS) || is_away(&error) {
+            return Err(error);
         }
     }
+}
+
+/// Whether the other databases would meet the same: nobody answers.
+const fn is_away(error: &SqlError) -> bool {
+    use ConnectError::{Dial, Io, Resolve, Socket, Timeout};
+
+    matches!(error, SqlError::Connect(Dial(_) | Io(_) | Resolve(_) | Socket { .. } | Timeout(_)))
 }
 
 async fn look(connector: &Connector, door: &Database, slots: &[Watched]) -> Result<(), SqlError> {

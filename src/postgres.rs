@@ -3,6 +3,7 @@
 pub mod catalog;
 mod connector;
 mod history;
+pub mod identity;
 mod replication;
 mod sql;
 pub mod trouble;

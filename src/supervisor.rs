@@ -147,6 +147,8 @@ impl Supervisor {
             warn!("some streams did not end within stop_timeout");
         }
         self.declare();
+        // An operator who has mended something on a server need not wait for its round.
+        self.keepers.values().for_each(Keeper::poke);
         let mut begun = 0;
         for database in self.config.databases.clone() {
             if !self.keepers.contains_key(&database.name) {

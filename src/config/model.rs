@@ -139,6 +139,11 @@ pub struct Publish {
     pub truncate: bool,
 }
 
+impl Publish {
+    /// What a publication publishes if nothing is said.
+    pub const ALL: Self = Self { insert: true, update: true, delete: true, truncate: true };
+}
+
 /// How much WAL a slot may retain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Budget {

@@ -25,8 +25,12 @@ use x509_cert::der::oid::db::rfc5912::{
     SHA_384_WITH_RSA_ENCRYPTION, SHA_512_WITH_RSA_ENCRYPTION,
 };
 
+mod clients;
+
+pub use clients::TlsClients;
+
 /// What of the server's certificate is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verify {
     /// The chain and the name.
     Full,
@@ -40,10 +44,13 @@ pub enum Verify {
 pub enum TlsError {
     #[error("TLS with the server failed: {0}")]
     Handshake(#[source] std::io::Error),
-    #[error("the connection broke off while TLS was asked for")]
+    #[error("the connection broke off while TLS was being set up: {0}")]
     Io(#[source] std::io::Error),
     #[error("the server does not offer TLS")]
     NotOffered,
+    /// It answers the request for TLS with an error: it could not even make a process for the connection.
+    #[error("the server could not begin a session")]
+    Unable,
     #[error("the server answered the request for TLS with the byte {0:#04x}, which is neither yes nor no")]
     Answer(u8),
     #[error("ssl_root_cert {path} can't be read")]
@@ -58,7 +65,7 @@ pub enum TlsError {
     Name(String),
 }
 
-/// How one server is spoken to. Made once per connection, so that a replaced root file counts at the next try.
+/// How a server is spoken to. [`TlsClients`] keeps those that are made.
 #[derive(Debug, Clone)]
 pub struct TlsClient {
     config: Arc<ClientConfig>,
@@ -101,11 +108,16 @@ impl TlsClient {
         match tcp.read_u8().await.map_err(TlsError::Io)? {
             b'S' => {}
             b'N' => return Err(TlsError::NotOffered),
+            b'E' => return Err(TlsError::Unable),
             other => return Err(TlsError::Answer(other)),
         }
         let server = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        connector.connect(server, tcp).await.map_err(TlsError::Handshake)
+        connector.connect(server, tcp).await.map_err(|error| {
+            // What TLS itself has to say is carried inside; all else is the connection's.
+            let of_tls = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+            if of_tls { TlsError::Handshake(error) } else { TlsError::Io(error) }
+        })
     }
 }
 

@@ -7,8 +7,7 @@
 //! <https://www.postgresql.org/docs/current/catalog-pg-publication.html>.
 
 use serde::Deserialize;
-use tokio_postgres::Client;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 
 use super::SqlError;
 use crate::config::Scope;
@@ -110,11 +109,15 @@ const SLOTS: &str = "\
 /// Those of `names` that exist.
 ///
 /// # Errors
-/// The server refuses, or the session breaks off.
+/// The server refuses, shows a slot in a form that is not known, or the session breaks off.
 pub async fn slots(client: &Client, names: &[&SlotName]) -> Result<Vec<SlotFacts>, SqlError> {
     let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
     let rows = client.query(SLOTS, &[&names]).await?;
-    Ok(rows.iter().filter_map(|row| serde_json::from_str(row.get(0)).ok()).collect())
+    let facts = |row: &Row| {
+        let unexpected = |source| SqlError::Unexpected { view: "pg_replication_slots", source };
+        serde_json::from_str(row.try_get(0)?).map_err(unexpected)
+    };
+    rows.iter().map(facts).collect()
 }
 
 /// A publication.
@@ -177,45 +180,4 @@ pub async fn missing_tables(client: &Client, tables: &[TableName]) -> Result<Vec
         }
     }
     Ok(missing)
-}
-
-/// Tables whose UPDATE and DELETE fail once they are published. The root of the question is `$roots`; partitions and
-/// children are published with their parents. Holds for 15 to 18.
-const WITHOUT_IDENTITY: &str = "\
-    with recursive published(oid) as (
-        $roots
-        union
-        select i.inhrelid from pg_inherits i join published on published.oid = i.inhparent)
-    select n.nspname::text, c.relname::text
-      from published join pg_class c on c.oid = published.oid join pg_namespace n on n.oid = c.relnamespace
-     where c.relkind = 'r' and c.relpersistence = 'p' and c.oid >= 16384 and c.relreplident <> 'f'
-       and not exists (select from pg_index x
-                        where x.indrelid = c.oid and x.indisvalid
-                          and case c.relreplident when 'd' then x.indisprimary and x.indimmediate
-                                                  when 'i' then x.indisreplident else false end)
-     order by 1, 2";
-
-/// Which tables of `scope` have no replica identity that UPDATE and DELETE could use.
-///
-/// # Errors
-/// The server refuses, or the session breaks off.
-pub async fn without_identity(client: &Client, scope: &Scope) -> Result<Vec<TableName>, SqlError> {
-    let ask = async |roots: &str, values: &[&(dyn ToSql + Sync)]| {
-        let rows = client.query(&WITHOUT_IDENTITY.replace("$roots", roots), values).await?;
-        rows.iter()
-            .map(|row| Ok(TableName { schema: row.try_get(0)?, table: row.try_get(1)? }))
-            .collect::<Result<_, SqlError>>()
-    };
-    match scope {
-        Scope::AllTables => ask("select oid from pg_class where relkind in ('r', 'p')", &[]).await,
-        Scope::Schemas(schemas) => {
-            let roots = "select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                          where n.nspname = any ($1) and c.relkind in ('r', 'p')";
-            ask(roots, &[schemas]).await
-        }
-        Scope::Tables(tables) => {
-            let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
-            ask("select to_regclass(name)::oid from unnest($1::text[]) name", &[&names]).await
-        }
-    }
 }

@@ -7,15 +7,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use postgres_protocol::message::backend::Message;
+use postgres_protocol::message::frontend;
+use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::config::{Connection, Host, PasswordError, TlsMode};
+use crate::config::{Connection, Host, Password, PasswordError, TlsMode};
 use crate::net::Stream;
 use crate::net::dial::{self, DialError};
 use crate::net::resolve::{self, Families, ResolveError, Resolver};
-use crate::net::tls::{self, TlsClient, TlsError, Verify};
+use crate::net::tls::{self, TlsClients, TlsError, Verify};
+use crate::wire::ServerError;
 use crate::wire::frame::{self, Backend, FrameError};
 use crate::wire::login::{Channel, Login, LoginError, Progress};
 
@@ -52,6 +57,7 @@ pub enum ConnectError {
 #[derive(Debug, Clone)]
 pub struct Connector {
     resolver: Resolver,
+    tls: TlsClients,
     connect_timeout: Duration,
     wal_sender_timeout: Duration,
     application_name: String,
@@ -67,13 +73,13 @@ pub(super) struct LoggedIn {
 impl Connector {
     /// A connector whose sessions call themselves `application_name`.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         resolver: Resolver,
         connect_timeout: Duration,
         wal_sender_timeout: Duration,
         application_name: String,
     ) -> Self {
-        Self { resolver, connect_timeout, wal_sender_timeout, application_name }
+        Self { resolver, tls: TlsClients::default(), connect_timeout, wal_sender_timeout, application_name }
     }
 
     /// How our sessions call themselves.
@@ -131,8 +137,14 @@ impl Connector {
             TlsMode::VerifyCa => Verify::Chain,
             TlsMode::VerifyFull => Verify::Full,
         };
-        let client = TlsClient::new(verify, wish.root_cert.as_deref()).map_err(ConnectError::Tls)?;
-        let stream = client.connect(tcp, &name).await.map_err(ConnectError::Tls)?;
+        let root_cert = wish.root_cert.as_deref();
+        let client = self.tls.get(verify, root_cert).await.map_err(ConnectError::Tls)?;
+        let stream = client.connect(tcp, &name).await.map_err(|error| {
+            if matches!(error, TlsError::Handshake(_)) {
+                self.tls.doubt(verify, root_cert);
+            }
+            ConnectError::Tls(error)
+        })?;
         let end_point = tls::end_point(&stream);
         let channel = match verify {
             Verify::Full => Channel::Trusted { end_point },
@@ -143,7 +155,7 @@ impl Connector {
 
     /// Logs in with our own startup message.
     pub(super) async fn login(&self, to: &Connection, parameters: &[(&str, &str)]) -> Result<LoggedIn, ConnectError> {
-        let password = to.password.reveal().map_err(ConnectError::Password)?;
+        let password = reveal(&to.password).await?;
         let (mut stream, channel) = self.dial(to).await?;
         let mut out = BytesMut::new();
         let mut login =
@@ -152,20 +164,72 @@ impl Connector {
         loop {
             stream.write_all(&out.split()).await.map_err(ConnectError::Io)?;
             stream.flush().await.map_err(ConnectError::Io)?;
-            let message = loop {
-                if let Some(message) = frame::next(&mut buf).map_err(ConnectError::Frame)? {
-                    break message;
-                }
-                if stream.read_buf(&mut buf).await.map_err(ConnectError::Io)? == 0 {
-                    return Err(ConnectError::Io(io::ErrorKind::UnexpectedEof.into()));
-                }
-            };
-            let Backend::Other(message) = message else {
+            let Backend::Other(message) = next(&mut stream, &mut buf).await? else {
                 return Err(ConnectError::Login(LoginError::Protocol(None)));
             };
             if let Progress::Ready(settings) = login.step(message, &mut out).map_err(ConnectError::Login)? {
-                return Ok(LoggedIn { stream, buf, settings });
+                let mut session = LoggedIn { stream, buf, settings };
+                session.set().await?;
+                return Ok(session);
             }
+        }
+    }
+}
+
+impl LoggedIn {
+    /// Sets what a startup message can't, since it depends on what the server is.
+    async fn set(&mut self) -> Result<(), ConnectError> {
+        let mut statements = Vec::new();
+        let setting = |name: &str| self.settings.get(name).map(String::as_str).unwrap_or_default();
+        statements.extend(without_transaction_timeout(setting("server_version")));
+        // There the server knows no encoding and would end the stream at the first byte that is not UTF-8.
+        if setting("server_encoding") == "SQL_ASCII" {
+            statements.push("SET client_encoding = 'SQL_ASCII'");
+        }
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let mut out = BytesMut::new();
+        frontend::query(&statements.join("; "), &mut out).map_err(ConnectError::Io)?;
+        self.stream.write_all(&out).await.map_err(ConnectError::Io)?;
+        self.stream.flush().await.map_err(ConnectError::Io)?;
+        loop {
+            match next(&mut self.stream, &mut self.buf).await? {
+                Backend::Other(Message::ReadyForQuery(_)) => return Ok(()),
+                Backend::Other(Message::ErrorResponse(body)) => {
+                    let refused = LoginError::Refused(ServerError::from_fields(body.fields()));
+                    return Err(ConnectError::Login(refused));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The password as it stands now; a file is read off the threads that carry the streams.
+pub(super) async fn reveal(password: &Password) -> Result<Option<SecretString>, ConnectError> {
+    let password = password.clone();
+    spawn_blocking(move || password.reveal())
+        .await
+        .map_or(Ok(None), |revealed| revealed.map_err(ConnectError::Password))
+}
+
+/// What lifts `transaction_timeout` where the server has it, from 17 on; it would end a stream inside a transaction.
+/// `server_version` is as the server reports it.
+pub(super) fn without_transaction_timeout(server_version: &str) -> Option<&'static str> {
+    let digits = server_version.split(|c: char| !c.is_ascii_digit()).next();
+    let major: u32 = digits.unwrap_or_default().parse().ok()?;
+    (major >= 17).then_some("SET transaction_timeout = 0")
+}
+
+/// The next message that is whole.
+async fn next(stream: &mut Stream, buf: &mut BytesMut) -> Result<Backend, ConnectError> {
+    loop {
+        if let Some(message) = frame::next(buf).map_err(ConnectError::Frame)? {
+            return Ok(message);
+        }
+        if stream.read_buf(buf).await.map_err(ConnectError::Io)? == 0 {
+            return Err(ConnectError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
     }
 }

@@ -86,11 +86,16 @@ impl Connector {
             ("TimeZone", "UTC"),
             ("extra_float_digits", "3"),
             ("bytea_output", "hex"),
-            // `regclass` prints by the search path, `money` by its locale.
+            // `regclass` prints by the search path and the other, `money` by its locale.
             ("search_path", ""),
+            ("quote_all_identifiers", "off"),
             ("lc_monetary", "C"),
+            // The right to replicate is our own role's.
+            ("role", "none"),
             // A role may have other settings, which would cut the stream or hide its warnings.
             ("client_min_messages", "warning"),
+            ("default_transaction_isolation", "read committed"),
+            ("default_transaction_read_only", "off"),
             ("statement_timeout", "0"),
             ("lock_timeout", "0"),
             ("idle_session_timeout", "0"),

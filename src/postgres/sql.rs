@@ -1,5 +1,6 @@
 //! SQL sessions: `tokio-postgres` on a stream that we dialled.
 
+use std::error::Error as _;
 use std::future::{self, Ready};
 use std::io;
 use std::ops::Deref;
@@ -13,6 +14,7 @@ use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config};
 
+use super::connector::{reveal, without_transaction_timeout};
 use super::{ConnectError, Connector};
 use crate::config::Connection;
 use crate::net::Stream;
@@ -28,6 +30,12 @@ pub enum SqlError {
     Server(ServerError),
     #[error("the SQL session broke off: {0}")]
     Session(#[source] tokio_postgres::Error),
+    #[error("a row of {view} has another form than slotd knows: {source}")]
+    Unexpected {
+        view: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 impl From<tokio_postgres::Error> for SqlError {
@@ -46,9 +54,13 @@ pub struct SqlSession {
     connection: JoinHandle<()>,
 }
 
-/// Settings of every SQL session: short statements that wait for nobody, names never resolved by a search path.
-const OPTIONS: &str = "-c search_path= -c statement_timeout=30s -c lock_timeout=10s -c client_min_messages=warning \
-                       -c idle_session_timeout=0 -c default_transaction_read_only=off";
+/// Settings of every SQL session, whatever its role has: short statements that wait for nobody, names never resolved by
+/// a search path, the rights of our own role, and text in one form.
+const OPTIONS: &str = "-c search_path= -c role=none -c statement_timeout=30s -c lock_timeout=10s \
+                       -c client_min_messages=warning -c idle_session_timeout=0 \
+                       -c idle_in_transaction_session_timeout=0 -c default_transaction_isolation=read\\ committed \
+                       -c default_transaction_read_only=off -c default_transaction_deferrable=off -c DateStyle=ISO \
+                       -c TimeZone=UTC -c quote_all_identifiers=off";
 
 impl Connector {
     /// Opens a SQL session.
@@ -60,7 +72,7 @@ impl Connector {
     }
 
     async fn open_sql(&self, to: &Connection) -> Result<SqlSession, ConnectError> {
-        let password = to.password.reveal().map_err(ConnectError::Password)?;
+        let password = reveal(&to.password).await?;
         let (stream, channel) = self.dial(to).await?;
         let mut config = Config::new();
         config.user(&to.username).dbname(&to.database).application_name(self.application_name()).options(OPTIONS);
@@ -76,10 +88,24 @@ impl Connector {
         let guarded = matches!(channel, Channel::Untrusted { .. });
         let (Channel::Trusted { end_point } | Channel::Untrusted { end_point }) = channel;
         let stream = DialledStream { stream, end_point, request: guarded.then(Request::default) };
-        let (client, connection) = config.connect_raw(stream, Encrypted).await.map_err(ConnectError::Sql)?;
+        let (client, connection) = config.connect_raw(stream, Encrypted).await.map_err(refused)?;
+        let late = without_transaction_timeout(connection.parameter("server_version").unwrap_or_default());
         // What ends the connection is told to whoever awaits a statement.
         let connection = tokio::spawn(async move { drop(connection.await) });
-        Ok(SqlSession { client, connection })
+        let session = SqlSession { client, connection };
+        if let Some(statement) = late {
+            session.batch_execute(statement).await.map_err(ConnectError::Sql)?;
+        }
+        Ok(session)
+    }
+}
+
+/// A refusal of our own stream is told as that, and not as what tokio-postgres makes of it.
+fn refused(error: tokio_postgres::Error) -> ConnectError {
+    let ours = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    match ours.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<LoginError>()) {
+        Some(LoginError::Unsafe(how)) => ConnectError::Login(LoginError::Unsafe(how)),
+        _ => ConnectError::Sql(error),
     }
 }
 

@@ -112,23 +112,24 @@ pub fn of_connect(error: &ConnectError, to: &Connection) -> Diagnosis {
 
 fn of_tls(error: &TlsError, to: &Connection) -> Diagnosis {
     let place = address(to);
-    let (class, hint) = match error {
+    let operator = |hint| (Class::Operator, Reason::Tls, hint);
+    let (class, reason, hint) = match error {
         TlsError::NotOffered => {
-            (Class::Operator, "set `ssl = on` on the server, or `ssl = false` here to send everything in plain text")
+            operator("set `ssl = on` on the server, or `ssl = false` here to send everything in plain text")
         }
-        TlsError::Io(_) => (Class::Retry, "see the server's log"),
-        TlsError::Answer(_) => (Class::Operator, "correct `hostname` and `port`: this is no Postgres server"),
+        TlsError::Io(_) => (Class::Retry, Reason::Connection, "nothing to do if the server is being restarted"),
+        TlsError::Unable => (Class::Retry, Reason::Connection, "see the server's log: it lacks memory or processes"),
+        TlsError::Answer(_) => operator("correct `hostname` and `port`: this is no Postgres server"),
         TlsError::RootFile { .. } | TlsError::NoRoots(_) => {
-            (Class::Operator, "make `ssl_root_cert` a file with the authority's certificate in PEM")
+            operator("make `ssl_root_cert` a file with the authority's certificate in PEM")
         }
-        TlsError::Name(_) => (Class::Operator, "give `hostname` as the certificate has it"),
-        TlsError::Handshake(_) => (
-            Class::Operator,
+        TlsError::Name(_) => operator("give `hostname` as the certificate has it"),
+        TlsError::Handshake(_) => operator(
             "name the authority's certificate in `ssl_root_cert`, give `hostname` as the certificate has it, or choose \
              a weaker `ssl_mode`",
         ),
     };
-    diagnosis(class, Reason::Tls, format!("{place}: {error}"), hint)
+    diagnosis(class, reason, format!("{place}: {error}"), hint)
 }
 
 fn of_login(error: &LoginError, to: &Connection) -> Diagnosis {
@@ -161,6 +162,12 @@ pub fn of_sql(step: Step, error: &SqlError, to: &Connection) -> Diagnosis {
         SqlError::Connect(error) => of_connect(error, to),
         SqlError::Server(error) => of_server(step, error, to),
         SqlError::Session(_) => broken_off(error, to),
+        SqlError::Unexpected { .. } => diagnosis(
+            Class::Operator,
+            Reason::Server,
+            format!("{}: {error}", address(to)),
+            "report this with the server's version; the slot is kept and nothing is lost",
+        ),
     }
 }
 
@@ -192,6 +199,22 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection) -> Diagnosis 
             Class::Operator,
             format!("correct the password of {user}; a `password_file` is read again at every try"),
         ),
+        // The server's words for it are the same SQLSTATE as for a missing line of pg_hba.conf.
+        (Step::Connect, "28000")
+            if matches!(error.routine.as_deref(), Some("read_client_first_message" | "read_client_final_message")) =>
+        {
+            diagnosis(
+                Class::Operator,
+                Reason::Tls,
+                format!(
+                    "{}: TLS does not end at the server: the certificate that slotd was shown is not the server's \
+                     (channel binding failed): {error}",
+                    address(to)
+                ),
+                "find out who stands between and ends TLS: a proxy has to pass TLS on as it is, anyone else was about \
+                 to read all that is said",
+            )
+        }
         (Step::Connect, "28000") => said(
             Reason::Authentication,
             Class::Operator,
@@ -250,14 +273,18 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection) -> Diagnosis 
         (Step::Start | Step::CreateSlot, "55006") => {
             said(Reason::SlotHeld, Class::Held, "end the session that holds the slot, or wait for it".to_owned())
         }
+        (Step::Start, "42704") => {
+            said(Reason::Server, Class::Retry, "nothing to do: the slot is looked for again".to_owned())
+        }
         (Step::Stream, "42704") => said(
             Reason::PublicationGap,
             Class::Operator,
             "the publication is younger than the slot's position: `slotd resume` with `--accept-gap` goes on behind it"
                 .to_owned(),
         ),
+        (_, "42501") => said(Reason::Privilege, Class::Operator, "grant what the server's message names".to_owned()),
         (_, code) if code.starts_with("42") => {
-            said(Reason::Privilege, Class::Operator, "see the server's message".to_owned())
+            said(Reason::Server, Class::Operator, "report this with the server's version".to_owned())
         }
         _ => {
             said(Reason::Server, Class::Retry, error.hint.clone().unwrap_or_else(|| "see the server's log".to_owned()))

@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::Action;
 use crate::config::Database;
+use crate::ident::SlotName;
 use crate::postgres::trouble::{self, Diagnosis, Step};
 use crate::postgres::{ReplicationError, ReplicationSession, SqlError, SqlSession};
 use crate::status::{Condition, Reason, Reporter, State, Trouble};
@@ -61,13 +62,20 @@ pub(super) async fn apply(
             info!(database = %name, slot = %slot, "dropped the invalidated slot {slot}");
         }
         Action::AdvanceSlot => {
-            let advance = "select pg_replication_slot_advance($1, pg_current_wal_lsn())";
-            let advanced = sql.execute(advance, &[&slot.as_str()]).await.map_err(SqlError::from);
+            let advanced = advance(sql, slot).await.map_err(SqlError::from);
             advanced.map_err(|error| trouble::of_sql(Step::Start, &error, to))?;
             info!(database = %name, slot = %slot, "advanced the slot {slot} past the gap");
         }
     }
     Ok(())
+}
+
+/// The server decodes all WAL up to its end for it: minutes, where the slot has been left behind for long.
+async fn advance(sql: &SqlSession, slot: &SlotName) -> Result<(), tokio_postgres::Error> {
+    sql.batch_execute("set statement_timeout = 0").await?;
+    sql.execute("select pg_replication_slot_advance($1, pg_current_wal_lsn())", &[&slot.as_str()]).await?;
+    // To what every session of ours has.
+    sql.batch_execute("reset statement_timeout").await
 }
 
 async fn tell_waiting(database: &Database, sql: &SqlSession, reporter: &Reporter) {

@@ -2,10 +2,11 @@
 
 use tokio_postgres::Client;
 
-use crate::config::{Database, Scope};
+use crate::config::{Database, Publish, Scope};
 use crate::ident::TableName;
 use crate::postgres::SqlError;
 use crate::postgres::catalog::{self, PublicationFacts, ServerFacts, SlotFacts};
+use crate::postgres::identity::{self, Unpublishable};
 
 /// What the server has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct Observed {
     pub publication: Option<PublicationFacts>,
     pub slot: Option<SlotFacts>,
     /// Tables that are published, or would be, and whose UPDATE and DELETE fail then.
-    pub without_identity: Vec<TableName>,
+    pub unpublishable: Vec<Unpublishable>,
     /// Tables that the file names and the server does not have.
     pub missing_tables: Vec<TableName>,
 }
@@ -33,17 +34,12 @@ pub async fn observe(client: &Client, database: &Database) -> Result<Observed, S
         Some(Scope::Tables(tables)) => catalog::missing_tables(client, tables).await?,
         _ => Vec::new(),
     };
-    let needs_identity = match (&publication, &database.publish) {
-        (Some(publication), _) => publication.update || publication.delete,
-        (None, Some(publish)) => publish.update || publish.delete,
-        (None, None) => true,
+    let mut unpublishable = if publication.is_some() {
+        identity::of_existing(client, &database.publication).await?
+    } else {
+        let scope = database.scope.as_ref().unwrap_or(&Scope::AllTables);
+        identity::of_declared(client, scope, database.publish.unwrap_or(Publish::ALL)).await?
     };
-    let scope = match &publication {
-        Some(publication) => &publication.scope,
-        None => database.scope.as_ref().unwrap_or(&Scope::AllTables),
-    };
-    let mut without_identity =
-        if needs_identity { catalog::without_identity(client, scope).await? } else { Vec::new() };
-    without_identity.retain(|table| !database.allow_no_identity.contains(table));
-    Ok(Observed { server, publication, slot, without_identity, missing_tables })
+    unpublishable.retain(|found| !database.allow_no_identity.contains(&found.table));
+    Ok(Observed { server, publication, slot, unpublishable, missing_tables })
 }

@@ -6,6 +6,7 @@ use super::Observed;
 use crate::config::{Database, Publish, Scope};
 use crate::ident::{TableName, quote_ident};
 use crate::postgres::catalog::{PublicationFacts, SlotFacts};
+use crate::postgres::identity::{Unpublishable, Why};
 use crate::postgres::trouble::{Class, Diagnosis};
 use crate::status::{Finding, Holder, Reason, Trouble};
 use crate::stream::Holes;
@@ -114,18 +115,14 @@ fn refuse_publication(database: &Database, observed: &Observed) -> Option<Diagno
             "correct `tables`, or create the tables",
         ));
     }
-    if observed.without_identity.is_empty() {
-        return None;
-    }
-    Some(operator(
-        Reason::NoReplicaIdentity,
-        format!(
-            "UPDATE and DELETE would fail in the application once these tables are published, since they have no \
-             replica identity: {}",
-            list(&observed.without_identity)
-        ),
-        format!("{}, or list them in `allow_no_identity`", identity_sql(&observed.without_identity)),
-    ))
+    let found = &observed.unpublishable;
+    (!found.is_empty()).then(|| {
+        let sentence = format!(
+            "UPDATE and DELETE would fail in the application once these tables are published: {}",
+            refused(found)
+        );
+        operator(Reason::NoReplicaIdentity, sentence, mend(database, found))
+    })
 }
 
 fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Holes, own: &str) -> Option<Refusal> {
@@ -205,14 +202,15 @@ fn findings(database: &Database, observed: &Observed) -> Vec<Finding> {
             hint: "alter the publication, or the file; slotd changes nothing that exists".to_owned(),
         });
     }
-    if !observed.without_identity.is_empty() {
+    let found = &observed.unpublishable;
+    if !found.is_empty() {
         findings.push(Finding {
             code: "no_replica_identity",
             sentence: format!(
-                "UPDATE and DELETE fail in the application on these published tables, which have no replica identity: {}",
-                list(&observed.without_identity)
+                "UPDATE and DELETE fail in the application on these published tables: {}",
+                refused(found)
             ),
-            hint: format!("{}, or list them in `allow_no_identity`", identity_sql(&observed.without_identity)),
+            hint: mend(database, found),
         });
     }
     if observed.server.version >= 190_000 {
@@ -223,6 +221,18 @@ fn findings(database: &Database, observed: &Observed) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Of a slot that is being streamed.
+pub(super) fn publication_missing(database: &Database) -> Finding {
+    Finding {
+        code: "publication_missing",
+        sentence: format!(
+            "the publication {} is gone: the first change that is committed without it ends the stream as `lost`",
+            database.publication
+        ),
+        hint: format!("run at once: {};", create_publication(database)),
+    }
 }
 
 /// What of the publication is not as the file says; where the file is silent, anything is.
@@ -285,13 +295,54 @@ fn list(tables: &[TableName]) -> String {
     tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn identity_sql(tables: &[TableName]) -> String {
-    let mut sql = "give each a primary key, or run:".to_owned();
-    for table in tables {
-        // Writing into a String can't fail.
-        let _ = write!(sql, " ALTER TABLE {table} REPLICA IDENTITY FULL;");
+/// The tables, after the reason that they share.
+fn refused(found: &[Unpublishable]) -> String {
+    let of = |why, because: &str| {
+        let tables: Vec<_> =
+            found.iter().filter(|found| found.why == why).map(|found| found.table.to_string()).collect();
+        (!tables.is_empty()).then(|| format!("{because}: {}", tables.join(", ")))
+    };
+    let all = [
+        of(Why::NoIdentity, "without a replica identity"),
+        of(Why::ColumnList, "with a column list that leaves out columns of the replica identity"),
+        of(Why::RowFilter, "with a row filter over columns that are not of the replica identity"),
+        of(Why::Generated, "with generated columns in the replica identity, which are not published"),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// The SQL that mends it, for each table.
+fn mend(database: &Database, found: &[Unpublishable]) -> String {
+    let publication = quote_ident(database.publication.as_str());
+    let mut ways = Vec::new();
+    let (full, not_full): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.full_mends);
+    if !full.is_empty() {
+        let mut sql = "give each a primary key, or run:".to_owned();
+        for Unpublishable { table, .. } in full {
+            // Writing into a String can't fail.
+            let _ = write!(sql, " ALTER TABLE {table} REPLICA IDENTITY FULL;");
+        }
+        ways.push(sql);
     }
-    sql
+    for Unpublishable { table, why, .. } in not_full {
+        ways.push(match why {
+            Why::NoIdentity => format!("give {table} a primary key (REPLICA IDENTITY FULL would not do)"),
+            Why::ColumnList => format!(
+                "publish {table} with the columns of its replica identity, which must not be FULL: ALTER PUBLICATION \
+                 {publication} SET TABLE …"
+            ),
+            Why::RowFilter => {
+                format!(
+                    "give {table} a row filter over its replica identity: ALTER PUBLICATION {publication} SET TABLE …"
+                )
+            }
+            Why::Generated => format!(
+                "give {table} a primary key without generated columns as its replica identity, or make the publication \
+                 yourself, with publish_generated_columns = stored"
+            ),
+        });
+    }
+    format!("{}, or list them in `allow_no_identity`", ways.join("; "))
 }
 
 fn operations(publish: &Publish) -> String {
@@ -313,11 +364,10 @@ fn create_publication(database: &Database) -> String {
         }
         Scope::Tables(tables) => format!("FOR TABLE {}", list(tables)),
     };
-    let all = Publish { insert: true, update: true, delete: true, truncate: true };
     format!(
         "CREATE PUBLICATION {} {scope} WITH (publish = '{}', publish_via_partition_root = {})",
         quote_ident(database.publication.as_str()),
-        operations(&database.publish.unwrap_or(all)),
+        operations(&database.publish.unwrap_or(Publish::ALL)),
         database.publish_via_partition_root.unwrap_or(true)
     )
 }

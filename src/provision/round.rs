@@ -2,7 +2,7 @@
 
 use tokio::sync::Semaphore;
 
-use super::plan::Refusal;
+use super::plan::{Refusal, publication_missing};
 use super::{Action, apply, observe, plan};
 use crate::config::Database;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
@@ -96,5 +96,9 @@ pub async fn check(database: &Database, connector: &Connector) -> Result<Vec<Fin
     let to = &database.connection;
     let sql = connector.sql(to).await.map_err(|error| trouble::of_connect(&error, to))?;
     let observed = observe(&sql, database).await.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
-    Ok(plan(database, &observed, true, Holes::Refuse, connector.application_name()).findings)
+    let mut findings = plan(database, &observed, true, Holes::Refuse, connector.application_name()).findings;
+    if observed.publication.is_none() {
+        findings.push(publication_missing(database));
+    }
+    Ok(findings)
 }

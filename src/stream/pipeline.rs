@@ -369,16 +369,8 @@ impl Pipeline {
         let (notices, mut noticed) = mpsc::channel(16);
         let (stop_reading, stop_feedback) = (stop.child_token(), CancellationToken::new());
 
-        let reader = Reader::new(
-            reader,
-            batches,
-            Arc::clone(&progress),
-            Relations::new(types),
-            history,
-            notices,
-            &self.database.publication,
-        )
-        .proving(proofs);
+        let reader = Reader::new(reader, batches, Arc::clone(&progress), Relations::new(types), history, notices)
+            .proving(proofs);
         let mut reading = spawn(reader.run(stop_reading));
         let mut delivering = spawn(sinks.deliver(to_deliver, Arc::clone(&progress), Arc::clone(&ledger)));
         let feedback = Feedback::new(writer, progress, ledger, Arc::clone(&self.reporter), confirmed, patience);

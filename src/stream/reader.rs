@@ -18,7 +18,6 @@ use super::progress::Progress;
 use super::relations::{Described, Relations};
 use crate::change::{Batch, BatchBuilder, Cursor, Transaction};
 use crate::faults::{self, Point};
-use crate::ident::PublicationName;
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, DecodeError, Message};
 use crate::postgres::{CopyReader, History, ReplicationError, SqlError};
@@ -106,8 +105,6 @@ pub(super) struct Reader {
     /// Units that are whole.
     units: u64,
     notices: mpsc::Sender<ServerError>,
-    /// In the quotes in which the server's messages have it.
-    publication: String,
 }
 
 impl Reader {
@@ -118,7 +115,6 @@ impl Reader {
         relations: Relations,
         history: History,
         notices: mpsc::Sender<ServerError>,
-        publication: &PublicationName,
     ) -> Self {
         Self {
             copy,
@@ -132,7 +128,6 @@ impl Reader {
             open: None,
             units: 0,
             notices,
-            publication: format!("\"{publication}\""),
         }
     }
 
@@ -319,7 +314,8 @@ impl Reader {
             }
             Some(Backend::NoticeResponse(body)) => {
                 let notice = ServerError::from_fields(body.fields());
-                if notice.sqlstate == "55000" && notice.message.contains(&self.publication) {
+                // 55000 is the code of other warnings too; the text may be in any language.
+                if notice.sqlstate == "55000" && notice.routine.as_deref() == Some("LoadPublications") {
                     return Err(ReadError::SkippedPublication);
                 }
                 if notice.severity >= Severity::Warning {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,8 @@ pub(super) struct Keep {
     provisioning: Arc<Semaphore>,
     seen: watch::Receiver<Option<Seen>>,
     resumes: mpsc::Receiver<Resume>,
+    /// Somebody wants the next round now.
+    poke: Arc<Notify>,
 }
 
 impl Keep {
@@ -46,8 +48,9 @@ impl Keep {
         provisioning: Arc<Semaphore>,
         seen: watch::Receiver<Option<Seen>>,
         resumes: mpsc::Receiver<Resume>,
+        poke: Arc<Notify>,
     ) -> Self {
-        Self { pipeline, holders, provisioning, seen, resumes }
+        Self { pipeline, holders, provisioning, seen, resumes, poke }
     }
 
     /// Looks after the database until `stop`.
@@ -110,6 +113,7 @@ impl Keep {
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
                 // A slot that goes meanwhile is told within a look of the guard, however long the wait is.
                 () = gone(&mut self.seen), if wait.is_some() && state != State::Lost => None,
+                () = self.poke.notified(), if wait.is_some() => None,
             };
             if state != State::Lost
                 && let Some(asked) = resume.take()
@@ -196,7 +200,7 @@ impl Keep {
 
     /// Streams, and looks at the publication every so often.
     async fn stream(&mut self, started: Started, stop: &CancellationToken) -> End {
-        let Self { pipeline, resumes, .. } = self;
+        let Self { pipeline, resumes, poke, .. } = self;
         let Pipeline { database, connector, reporter, .. } = &*pipeline;
         let first = CHECK_PERIOD.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
         let mut checks = interval_at(Instant::now() + first, CHECK_PERIOD);
@@ -207,20 +211,25 @@ impl Keep {
             tokio::select! {
                 biased;
                 end = &mut streaming => return end,
-                Some(asked) = resumes.recv() => answer(Some(asked), Err(not_lost())),
-                _ = checks.tick() => {
-                    let checked = tokio::select! {
-                        biased;
-                        end = &mut streaming => return end,
-                        checked = provision::check(database, connector) => checked,
-                    };
-                    match checked {
-                        Ok(findings) => reporter.findings(findings),
-                        Err(diagnosis) => tracing::debug!("the publication could not be looked at: {}", diagnosis.trouble.sentence),
-                    }
-                    reporter.round_done();
+                Some(asked) = resumes.recv() => {
+                    answer(Some(asked), Err(not_lost()));
+                    continue;
+                }
+                _ = checks.tick() => {}
+                () = poke.notified() => {}
+            }
+            let checked = tokio::select! {
+                biased;
+                end = &mut streaming => return end,
+                checked = provision::check(database, connector) => checked,
+            };
+            match checked {
+                Ok(findings) => reporter.findings(findings),
+                Err(diagnosis) => {
+                    tracing::debug!("the publication could not be looked at: {}", diagnosis.trouble.sentence);
                 }
             }
+            reporter.round_done();
         }
     }
 
@@ -256,6 +265,7 @@ impl Keep {
                     Some(asked) = self.resumes.recv() => answer(Some(asked), Err(disabled())),
                     changed = self.seen.changed() => if changed.is_err() { return } else { break },
                     () = sleep(PERIOD), if unseen => break,
+                    () = self.poke.notified() => break,
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -23,6 +23,7 @@ pub(super) struct Keeper {
     reporter: Arc<Reporter>,
     seen: watch::Sender<Option<Seen>>,
     resume: mpsc::Sender<Resume>,
+    poke: Arc<Notify>,
     stop: CancellationToken,
     task: AbortOnDropHandle<()>,
 }
@@ -47,11 +48,12 @@ impl Keeper {
         };
         let (seen, seen_by_task) = watch::channel(None);
         let (resume, resumes) = mpsc::channel(1);
-        let stop = CancellationToken::new();
-        let keep = Keep::new(pipeline, shared.holders.clone(), Arc::clone(&shared.provisioning), seen_by_task, resumes);
+        let (poke, stop) = (Arc::new(Notify::new()), CancellationToken::new());
+        let (holders, turns) = (shared.holders.clone(), Arc::clone(&shared.provisioning));
+        let keep = Keep::new(pipeline, holders, turns, seen_by_task, resumes, Arc::clone(&poke));
         let span = tracing::info_span!("database", name = %database.name);
         let task = AbortOnDropHandle::new(tokio::spawn(keep.run(stop.clone()).instrument(span)));
-        Self { database, reporter, seen, resume, stop, task }
+        Self { database, reporter, seen, resume, poke, stop, task }
     }
 
     /// What the guard needs to watch its slot.
@@ -65,6 +67,11 @@ impl Keeper {
             let busy = Refusal::Conflict("the database is being resumed already".to_owned());
             drop(refused.into_inner().reply.send(Err(busy)));
         }
+    }
+
+    /// Asks for its next round now.
+    pub(super) fn poke(&self) {
+        self.poke.notify_one();
     }
 
     /// Asks it to end.

@@ -23,15 +23,25 @@ pub struct ServerError {
     pub severity: Severity,
     /// Five characters; <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
     pub sqlstate: String,
+    /// In the server's own language: shown, never compared.
     pub message: String,
     pub hint: Option<String>,
+    /// The function of the server's source that says it, the same in every language: what tells apart messages of one
+    /// SQLSTATE.
+    pub routine: Option<String>,
 }
 
 impl ServerError {
     /// Gathers the fields of a response; what can't be read is left out.
     #[must_use]
     pub fn from_fields(mut fields: ErrorFields<'_>) -> Self {
-        let mut error = Self { severity: Severity::Error, sqlstate: String::new(), message: String::new(), hint: None };
+        let mut error = Self {
+            severity: Severity::Error,
+            sqlstate: String::new(),
+            message: String::new(),
+            hint: None,
+            routine: None,
+        };
         while let Ok(Some(field)) = fields.next() {
             let value = || String::from_utf8_lossy(field.value_bytes()).into_owned();
             match field.type_() {
@@ -39,6 +49,7 @@ impl ServerError {
                 b'C' => error.sqlstate = value(),
                 b'M' => error.message = value(),
                 b'H' => error.hint = Some(value()),
+                b'R' => error.routine = Some(value()),
                 _ => {}
             }
         }
@@ -53,6 +64,7 @@ impl ServerError {
             sqlstate: error.code().code().to_owned(),
             message: error.message().to_owned(),
             hint: error.hint().map(str::to_owned),
+            routine: error.routine().map(str::to_owned),
         }
     }
 }

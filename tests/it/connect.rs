@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Authority, Cluster, Options, Slotd};
+use crate::support::{Authority, Cluster, Options, Slotd, VERSIONS};
 
 /// An entry named `db` that leads to `cluster` as a role with a password; further keys may follow.
 fn entry(cluster: &Cluster, hostname: &str, keys: &str) -> String {
@@ -137,31 +137,58 @@ async fn what_is_not_there_is_named() {
 
 #[tokio::test]
 async fn settings_of_the_role_change_nothing() {
-    let cluster = Cluster::shared(18);
-    let dbname = cluster.create_database().await;
-    cluster
-        .execute(
-            &dbname,
-            "CREATE ROLE odd SUPERUSER LOGIN REPLICATION;
-             ALTER ROLE odd SET datestyle = 'German'; ALTER ROLE odd SET timezone = 'Asia/Tokyo';
-             ALTER ROLE odd SET bytea_output = 'escape'; ALTER ROLE odd SET intervalstyle = 'iso_8601';
-             ALTER ROLE odd SET extra_float_digits = 0; ALTER ROLE odd SET statement_timeout = '1ms';
-             ALTER ROLE odd SET default_transaction_read_only = on; ALTER ROLE odd SET client_min_messages = error;
-             ALTER ROLE odd SET search_path = 'nowhere'; ALTER ROLE odd SET idle_session_timeout = '1ms';
-             CREATE TABLE t (id int PRIMARY KEY, at timestamptz, b bytea, i interval, d date, f float8)",
-        )
-        .await;
-    let mut slotd = Slotd::run(&cluster.entry(&dbname).replace("\"postgres\"", "\"odd\""));
-    slotd.await_state(&dbname, "streaming").await;
-    cluster
-        .execute(
-            &dbname,
-            "INSERT INTO t VALUES (1, '2026-01-02 03:04:05+00', '\\x00ff', '1 day 2 hours', '2026-12-31', 0.1)",
-        )
-        .await;
-    slotd.await_acknowledged(cluster, &dbname).await;
-    let expected = serde_json::json!({
-        "id": 1, "at": "2026-01-02T03:04:05Z", "b": "\\x00ff", "i": "1 day 02:00:00", "d": "2026-12-31", "f": 0.1
-    });
-    assert_eq!(slotd.lines(&dbname)[0]["record"], expected);
+    for major in VERSIONS {
+        let cluster = Cluster::shared(major);
+        let dbname = cluster.create_database().await;
+        cluster
+            .execute(
+                &dbname,
+                "CREATE ROLE powerless; CREATE ROLE odd SUPERUSER LOGIN REPLICATION;
+                 ALTER ROLE odd SET role = 'powerless'; ALTER ROLE odd SET client_encoding = 'LATIN1';
+                 ALTER ROLE odd SET datestyle = 'German'; ALTER ROLE odd SET timezone = 'Asia/Tokyo';
+                 ALTER ROLE odd SET bytea_output = 'escape'; ALTER ROLE odd SET intervalstyle = 'iso_8601';
+                 ALTER ROLE odd SET extra_float_digits = 0; ALTER ROLE odd SET statement_timeout = '1ms';
+                 ALTER ROLE odd SET lock_timeout = '1ms'; ALTER ROLE odd SET idle_in_transaction_session_timeout = '1ms';
+                 ALTER ROLE odd SET default_transaction_read_only = on; ALTER ROLE odd SET client_min_messages = error;
+                 ALTER ROLE odd SET default_transaction_isolation = 'serializable';
+                 ALTER ROLE odd SET default_transaction_deferrable = on; ALTER ROLE odd SET quote_all_identifiers = on;
+                 ALTER ROLE odd SET search_path = 'nowhere'; ALTER ROLE odd SET idle_session_timeout = '1ms';
+                 ALTER ROLE odd SET wal_sender_timeout = '1ms';
+                 CREATE TABLE t (id int PRIMARY KEY, at timestamptz, b bytea, i interval, d date, f float8, m money,
+                                 r regclass, s text)",
+            )
+            .await;
+        let mut slotd = Slotd::run(&cluster.entry(&dbname).replace("\"postgres\"", "\"odd\""));
+        slotd.await_state(&dbname, "streaming").await;
+        cluster
+            .execute(
+                &dbname,
+                "INSERT INTO t VALUES (1, '2026-01-02 03:04:05+00', '\\x00ff', '1 day 2 hours', '2026-12-31', 0.1, 1.5,
+                                       'public.t', 'é€')",
+            )
+            .await;
+        slotd.await_acknowledged(cluster, &dbname).await;
+        let expected = serde_json::json!({
+            "id": 1, "at": "2026-01-02T03:04:05Z", "b": "\\x00ff", "i": "1 day 02:00:00", "d": "2026-12-31", "f": 0.1,
+            "m": "$1.50", "r": "public.t", "s": "é€"
+        });
+        assert_eq!(slotd.lines(&dbname)[0]["record"], expected, "PostgreSQL {major}");
+        slotd.await_until(&dbname, |health| health["observed"].is_string()).await;
+        assert!(!slotd.log().contains("WARN") && !slotd.log().contains("ERROR"), "{}", slotd.log());
+    }
+}
+
+#[tokio::test]
+async fn no_transaction_is_too_long_for_its_stream() {
+    for major in [17, 18] {
+        let cluster = Cluster::start(major, &Options::default());
+        let role = "CREATE ROLE hasty SUPERUSER LOGIN REPLICATION; ALTER ROLE hasty SET transaction_timeout = '500ms';
+                    CREATE TABLE t (id int PRIMARY KEY)";
+        cluster.execute("postgres", role).await;
+        let mut slotd = Slotd::run(&cluster.entry("postgres").replace("\"postgres\"\npass", "\"hasty\"\npass"));
+        slotd.await_state("postgres", "streaming").await;
+        cluster.execute("postgres", "INSERT INTO t SELECT generate_series(1, 700000)").await;
+        slotd.await_acknowledged(&cluster, "postgres").await;
+        assert!(!cluster.log().contains("transaction timeout"), "{}", cluster.log());
+    }
 }

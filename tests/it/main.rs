@@ -9,11 +9,19 @@ mod connect;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod encoding;
+#[cfg(test)]
+mod guard;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod idle;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod login;
 #[cfg(test)]
 mod lost;
 #[cfg(test)]
@@ -32,3 +40,5 @@ mod stream;
 mod support;
 #[cfg(test)]
 mod types;
+#[cfg(test)]
+mod warnings;

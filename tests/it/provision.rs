@@ -1,9 +1,12 @@
 //! Publications and slots are made as declared, what exists is left alone, and what would harm the application is
 //! refused.
 
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::support::{Cluster, Options, Slotd};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::support::{Cluster, Options, Slotd, VERSIONS};
 
 /// What a publication and its slot are, as the catalog has them: equal before and after means that nothing was touched.
 async fn catalog(cluster: &Cluster, dbname: &str) -> Option<String> {
@@ -199,4 +202,114 @@ async fn a_changed_file_disturbs_no_other_database_and_a_bad_one_changes_nothing
     assert_eq!(slotd.get(&format!("/health/{two}")).await.unwrap().0, 404);
     assert_eq!(cluster.value("postgres", &pid).await, before, "the first stream was disturbed");
     assert_eq!(slotd.get("/healthz").await.unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn a_reload_brings_the_next_round_at_once() {
+    let cluster = Cluster::shared(18);
+    let dbname = database(cluster, "CREATE TABLE keyed (id int PRIMARY KEY)").await;
+    let mut slotd = Slotd::run(&cluster.entry(&dbname));
+    slotd.await_state(&dbname, "streaming").await;
+    let begun = Instant::now();
+    // Tomorrow's table is published too.
+    cluster.execute(&dbname, "CREATE TABLE \"New\" (line text)").await;
+    slotd.sighup();
+    let found = |code: &'static str| move |health: &Value| health["findings"][0]["code"] == code;
+    let health = slotd.await_until(&dbname, found("no_replica_identity")).await;
+    assert_eq!((&health["state"], &health["verdict"]), (&"streaming".into(), &"warn".into()), "{health:#}");
+    let finding = &health["findings"][0];
+    assert!(finding["sentence"].as_str().unwrap().ends_with(": public.\"New\""), "{health:#}");
+    let sql = "ALTER TABLE public.\"New\" REPLICA IDENTITY FULL;";
+    assert!(finding["hint"].as_str().unwrap().contains(sql), "{health:#}");
+    cluster.execute(&dbname, sql).await;
+    slotd.sighup();
+    slotd.await_until(&dbname, |health| health["findings"].as_array().is_some_and(Vec::is_empty)).await;
+
+    // Under an idle stream nothing on the wire tells of it.
+    let publication = format!("slotd_{dbname}");
+    cluster.execute(&dbname, &format!("DROP PUBLICATION {publication}")).await;
+    slotd.sighup();
+    let health = slotd.await_until(&dbname, found("publication_missing")).await;
+    assert_eq!(health["verdict"], "warn", "{health:#}");
+    let hint = health["findings"][0]["hint"].as_str().unwrap();
+    cluster.execute(&dbname, hint.strip_prefix("run at once: ").unwrap()).await;
+    slotd.sighup();
+    slotd.await_until(&dbname, |health| health["findings"].as_array().is_some_and(Vec::is_empty)).await;
+    // Four rounds: by themselves they come once a minute.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    cluster.execute(&dbname, "INSERT INTO keyed VALUES (1)").await;
+    slotd.await_acknowledged(cluster, &dbname).await;
+    assert_eq!(slotd.lines(&dbname).len(), 1);
+}
+
+#[tokio::test]
+async fn a_slot_is_advanced_however_long_it_takes() {
+    let cluster = Cluster::start(18, &Options::default().set("allow_system_table_mods", "on"));
+    // The server's own function, and before it a word of how long it may take.
+    let watched = "CREATE TABLE t (id int PRIMARY KEY);
+        ALTER FUNCTION pg_replication_slot_advance(name, pg_lsn) RENAME TO the_real_advance;
+        CREATE FUNCTION pg_catalog.pg_replication_slot_advance(slot name, upto pg_lsn, OUT slot_name name, OUT end_lsn pg_lsn)
+        LANGUAGE plpgsql AS $$ BEGIN
+            RAISE LOG 'advanced under %', current_setting('statement_timeout');
+            SELECT a.slot_name, a.end_lsn INTO slot_name, end_lsn FROM the_real_advance(slot, upto) a;
+        END $$";
+    cluster.execute("postgres", watched).await;
+    let mut slotd = Slotd::run(&cluster.entry("postgres"));
+    slotd.await_state("postgres", "streaming").await;
+    cluster.execute("postgres", "DROP PUBLICATION slotd_postgres; INSERT INTO t VALUES (1)").await;
+    slotd.await_state("postgres", "lost").await;
+    let (status, said) = slotd.command_output(&["resume", "postgres", "--accept-gap", "--yes"]).await;
+    assert!(status.success(), "{said}");
+    slotd.await_state("postgres", "streaming").await;
+    assert!(cluster.log().contains("advanced under 0"), "{}", cluster.log());
+}
+
+#[tokio::test]
+async fn a_slot_in_a_form_that_is_not_known_is_no_missing_slot() {
+    let cluster = Cluster::start(18, &Options::default().set("allow_system_table_mods", "on"));
+    let mut slotd = Slotd::run(&cluster.entry("postgres"));
+    slotd.await_state("postgres", "streaming").await;
+    let changed = "ALTER VIEW pg_replication_slots RENAME TO the_real_slots;
+                   CREATE VIEW pg_catalog.pg_replication_slots AS
+                   SELECT s.slot_name, s.plugin, s.slot_type, s.database, s.temporary, s.active_pid,
+                          array[s.restart_lsn] AS restart_lsn, s.confirmed_flush_lsn, s.wal_status, s.safe_wal_size,
+                          s.two_phase FROM the_real_slots s";
+    cluster.execute("postgres", changed).await;
+    slotd.sighup();
+    let blind = |log: &str| log.contains("the slots of the server can't be observed") && log.contains("another form");
+    slotd.await_log(blind).await;
+    assert!(slotd.sigterm().await.success());
+    slotd.start();
+    let health = slotd.await_state("postgres", "failed").await;
+    assert!(health["sentence"].as_str().unwrap().contains("another form"), "{health:#}");
+    cluster.execute("postgres", "DROP VIEW pg_catalog.pg_replication_slots").await;
+    cluster.execute("postgres", "ALTER VIEW the_real_slots RENAME TO pg_replication_slots").await;
+    slotd.sighup();
+    slotd.await_state("postgres", "streaming").await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_published_is_named() {
+    let tables = "CREATE TABLE \"Good\" (id int PRIMARY KEY); CREATE VIEW a_view AS SELECT 1 AS one;
+                  CREATE UNLOGGED TABLE forgetful (id int PRIMARY KEY); CREATE SEQUENCE numbers";
+    for major in VERSIONS {
+        let cluster = Cluster::shared(major);
+        let dbname = database(cluster, tables).await;
+        for (keys, name) in [
+            ("tables = ['\"Good\"', \"nosuch\", \"gone.too\"]", "public.nosuch, gone.too"),
+            ("tables = ['\"Good\"', \"a_view\"]", "\"a_view\""),
+            ("tables = [\"forgetful\"]", "\"forgetful\""),
+            ("tables = [\"numbers\"]", "\"numbers\""),
+            ("tables = [\"pg_catalog.pg_class\"]", "\"pg_class\""),
+            ("schemas = [\"nosuch\"]", "\"nosuch\""),
+            ("schemas = [\"pg_catalog\"]", "\"pg_catalog\""),
+        ] {
+            let mut slotd = Slotd::run(&format!("{}{keys}\n", cluster.entry(&dbname)));
+            let health = slotd.await_state(&dbname, "failed").await;
+            assert_eq!(health["reason"], "publication", "PostgreSQL {major}: {keys}: {health:#}");
+            assert!(health["sentence"].as_str().unwrap().contains(name), "PostgreSQL {major}: {keys}: {health:#}");
+            let made = "SELECT count(*) FROM pg_publication";
+            assert_eq!(cluster.value(&dbname, made).await.as_deref(), Some("0"), "{keys}");
+        }
+    }
 }

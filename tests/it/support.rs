@@ -8,6 +8,7 @@ mod flow;
 mod guard;
 mod history;
 mod http;
+mod middle;
 mod server;
 mod session;
 
@@ -19,6 +20,7 @@ mod tests;
 pub(crate) use cluster::{Cluster, VERSIONS};
 pub(crate) use flow::{Flow, lines_have_their_place, ordinals};
 pub(crate) use history::{History, compare, seed};
+pub(crate) use middle::{Manner, Middle};
 pub(crate) use server::Options;
 
 pub(crate) use slotd::{Slotd, lines_of, lsn_of};

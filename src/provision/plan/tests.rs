@@ -21,6 +21,10 @@ fn table(schema: &str, table: &str) -> TableName {
     TableName { schema: schema.to_owned(), table: table.to_owned() }
 }
 
+fn unpublishable(name: &str) -> Unpublishable {
+    Unpublishable { table: table("public", name), why: Why::NoIdentity, full_mends: true }
+}
+
 fn nothing() -> Observed {
     Observed {
         server: ServerFacts {
@@ -32,7 +36,7 @@ fn nothing() -> Observed {
         },
         publication: None,
         slot: None,
-        without_identity: Vec::new(),
+        unpublishable: Vec::new(),
         missing_tables: Vec::new(),
     }
 }
@@ -137,7 +141,7 @@ fn each_scope_has_its_statement() {
 
 #[test]
 fn tables_whose_updates_would_fail_are_refused_by_name() {
-    let observed = Observed { without_identity: vec![table("public", "log")], ..nothing() };
+    let observed = Observed { unpublishable: vec![unpublishable("log")], ..nothing() };
     let (class, reason, sentence, hint) = trouble(&observed, false);
     assert_eq!((class, reason), (Class::Operator, Reason::NoReplicaIdentity));
     assert!(sentence.contains("public.log"), "{sentence}");
@@ -146,7 +150,7 @@ fn tables_whose_updates_would_fail_are_refused_by_name() {
 
 #[test]
 fn such_a_table_of_a_publication_that_exists_is_a_finding() {
-    let observed = Observed { without_identity: vec![table("public", "log")], ..everything() };
+    let observed = Observed { unpublishable: vec![unpublishable("log")], ..everything() };
     let plan = plan(&database(""), &observed, false, Holes::Refuse, OWN);
     assert_eq!((plan.refusal, plan.findings[0].code), (None, "no_replica_identity"));
 }

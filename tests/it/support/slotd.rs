@@ -155,6 +155,15 @@ impl Slotd {
         }
     }
 
+    /// Waits until its log is as wished; panics after a minute.
+    pub(crate) async fn await_log(&self, wish: impl Fn(&str) -> bool) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !wish(&self.log()) {
+            assert!(tokio::time::Instant::now() < deadline, "the log is not as awaited:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits for the state `state` of `name`.
     pub(crate) async fn await_state(&mut self, name: &str, state: &str) -> Value {
         self.await_until(name, |health| health["state"] == state).await
