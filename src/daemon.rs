@@ -72,14 +72,15 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     let supervisor = Supervisor::start(file, config, shared);
     let mut running = tokio::spawn(supervisor.run(to_carry_out, stop.clone()));
     let mut stopping = false;
-    loop {
+    let ran = loop {
         tokio::select! {
             biased;
-            _ = &mut running => break,
+            ran = &mut running => break ran,
             wish = signals.next() => match wish {
                 Wish::End if stopping => {
                     warn!("a second signal: ending at once");
-                    break;
+                    serving.abort();
+                    break Ok(());
                 }
                 Wish::End => {
                     info!("stopping: the running batches are made durable and acknowledged");
@@ -93,10 +94,16 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
                 }
             },
         }
-    }
+    };
     close.cancel();
     // It bounds the answers that are under way itself; a panic in it has been reported by then.
     drop(serving.await);
+    if let Err(broken) = ran
+        && let Ok(panic) = broken.try_into_panic()
+    {
+        // Not a clean end: whatever started slotd is to start it again.
+        std::panic::resume_unwind(panic);
+    }
     info!("slotd has ended");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Faults for the proof: places to die or to get stuck at, and rules to break.
+//! Faults for the proof: places to die, to panic or to get stuck at, and rules to break.
 //!
 //! Both exist in test builds only (feature `faults`); elsewhere [`point`] and [`broken`] compile to nothing. What they
 //! prove stands in `docs/PROOF.md`.
@@ -122,14 +122,19 @@ mod on {
         }
     }
 
-    /// Aborts here if `SLOTD_CRASH_AT` wishes it, and gets stuck for good if `SLOTD_STALL_AT` does.
+    /// Aborts here if `SLOTD_CRASH_AT` wishes it, panics if `SLOTD_PANIC_AT` does, and gets stuck for good if
+    /// `SLOTD_STALL_AT` does.
     #[expect(clippy::print_stderr, reason = "the test that set the variable reads it")]
     pub fn point(point: Point) {
         static CRASH: Wish = Wish::new("SLOTD_CRASH_AT");
+        static PANIC: Wish = Wish::new("SLOTD_PANIC_AT");
         static STALL: Wish = Wish::new("SLOTD_STALL_AT");
         if CRASH.is_at(point) {
             eprintln!("crash point {point:?}");
             std::process::abort();
+        }
+        if PANIC.is_at(point) {
+            std::panic::panic_any(format!("panic point {point:?}"));
         }
         if STALL.is_at(point) {
             eprintln!("stall point {point:?}");

@@ -51,6 +51,7 @@ impl From<LogLevel> for LevelFilter {
 /// The process has a log already.
 pub fn init(format: LogFormat, level: LogLevel) -> Result<(), TryInitError> {
     let builder = fmt().with_writer(io::stderr).with_max_level(LevelFilter::from(level)).with_target(false);
+    std::panic::set_hook(Box::new(tell_panic));
     let journal = std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
     match format {
         LogFormat::Json => {
@@ -61,6 +62,15 @@ pub fn init(format: LogFormat, level: LogLevel) -> Result<(), TryInitError> {
             let builder = builder.with_ansi(colour).compact();
             if journal { builder.without_time().finish().try_init() } else { builder.finish().try_init() }
         }
+    }
+}
+
+/// One line of the log, and of what a panic says only what stands in the code: the rest may be of rows.
+fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let said = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("a panic");
+    match panic.location() {
+        Some(place) => tracing::error!(file = place.file(), line = place.line(), "a defect of slotd: {said}"),
+        None => tracing::error!("a defect of slotd: {said}"),
     }
 }
 

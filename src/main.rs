@@ -4,7 +4,11 @@ use std::process::ExitCode;
 
 #[expect(clippy::print_stderr, reason = "without a runtime there is nothing else to say it with")]
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // A sink whose disk hangs keeps one thread; however many do, one is left for those whose disk works. Threads are
+    // made when there is a call for them, and end when there is none.
+    builder.worker_threads(2).max_blocking_threads(8192).enable_all();
+    let runtime = match builder.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("slotd: no threads can be started: {error}");

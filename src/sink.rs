@@ -3,11 +3,15 @@
 //! A sink takes a batch and returns once it is durable. Its contract with `stream`:
 //!
 //! 1. [`Sink::open`] is called first, and again after every error: it mends what a crash left (a torn tail is cut)
-//!    and tells where the sink stands.
-//! 2. [`Sink::write`] gets batches in order, each behind the cursor of the one before. When it returns `Ok`, the
+//!    and tells where the sink stands. It takes nothing, so a sink that can't write can still be judged.
+//! 2. [`Sink::adopt`] begins a stream anew: a gap record if there is a hole, then the new record, in one step.
+//! 3. [`Sink::ready`] is called before the stream starts: whether a write would be taken now, as far as that can be
+//!    known. What `open` told is durable once it returns.
+//! 4. [`Sink::write`] gets batches in order, each behind the cursor of the one before. When it returns `Ok`, the
 //!    batch's changes *and* its cursor are durable, in one step: after a crash both stand or neither.
-//! 3. [`Sink::adopt`] begins a stream anew: a gap record if there is a hole, then the new record, in one step.
-//! 4. After an error the sink is closed; nothing of the failed call counts.
+//! 5. After an error the sink is closed; nothing of the failed call counts.
+//! 6. A call that is no longer waited for ends by itself. The next one waits for it without a thread, so a disk or a
+//!    reader that hangs holds one thread for each sink, however often it is tried.
 
 mod file;
 mod lines;
@@ -77,6 +81,17 @@ impl Sink {
         match self {
             Self::File(sink) => sink.adopt(record, gap).await,
             Self::Stdout(sink) => sink.adopt(record, gap).await,
+        }
+    }
+
+    /// Whether a write would be taken now; what `open` told is durable from here on.
+    ///
+    /// # Errors
+    /// There is no room, or the last write is still under way. The sink must be opened again.
+    pub async fn ready(&mut self) -> Result<(), SinkError> {
+        match self {
+            Self::File(sink) => sink.ready().await,
+            Self::Stdout(sink) => sink.ready().await,
         }
     }
 

@@ -10,12 +10,14 @@ mod database;
 mod holders;
 mod keeper;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use futures_util::future::{BoxFuture, FutureExt as _, join, join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,7 +27,7 @@ use crate::config::{self, Config, Connection, Database, Host, Style};
 use crate::guard::{self, Watched};
 use crate::ident::DatabaseName;
 use crate::postgres::Connector;
-use crate::status::{Command, Refusal, Registry};
+use crate::status::{Command, Refusal, Registry, Reply};
 use crate::storage::SharedStorage;
 use crate::stream::positions::Positions;
 use holders::Holders;
@@ -63,18 +65,42 @@ pub struct Supervisor {
     config: Config,
     shared: Shared,
     keepers: HashMap<DatabaseName, Keeper>,
+    leaving: Leaving,
+    /// Reloads whose answer waits for databases that leave.
+    reloads: Vec<Reload>,
     watches: Option<(CancellationToken, TaskTracker)>,
+}
+
+/// Databases that a reload ends. What the file now says of one begins once it has left; nothing else waits for it.
+#[derive(Debug, Default)]
+struct Leaving {
+    names: HashSet<DatabaseName>,
+    ends: FuturesUnordered<BoxFuture<'static, DatabaseName>>,
+}
+
+/// A reload that goes on.
+#[derive(Debug)]
+struct Reload {
+    reply: oneshot::Sender<Reply>,
+    awaited: HashSet<DatabaseName>,
+    summary: String,
 }
 
 impl Supervisor {
     /// Begins with every database of `config`, which stands in `file`.
     #[must_use]
     pub fn start(file: PathBuf, config: Config, shared: Shared) -> Self {
-        let mut supervisor = Self { file, config, shared, keepers: HashMap::new(), watches: None };
+        let mut supervisor = Self {
+            file,
+            config,
+            shared,
+            keepers: HashMap::new(),
+            leaving: Leaving::default(),
+            reloads: Vec::new(),
+            watches: None,
+        };
         supervisor.declare();
-        for database in supervisor.config.databases.clone() {
-            supervisor.keep(&database);
-        }
+        supervisor.keep_declared();
         supervisor.watch();
         supervisor
     }
@@ -87,16 +113,10 @@ impl Supervisor {
                 biased;
                 () = stop.cancelled() => break,
                 _ = beat.tick() => self.shared.registry.beat(),
+                Some(name) = self.leaving.ends.next() => self.left(name).await,
                 command = commands.recv() => match command {
-                    Some(Command::Reload { reply }) => {
-                        let outcome = self.reload().await;
-                        // Nobody may be waiting: a signal asks for no answer.
-                        drop(reply.send(outcome));
-                    }
-                    Some(Command::Resume { database, reply }) => match self.keepers.get(&database) {
-                        Some(keeper) => keeper.resume(reply),
-                        None => drop(reply.send(Err(Refusal::Unknown(database)))),
-                    },
+                    Some(Command::Reload { reply }) => self.reload(reply).await,
+                    Some(Command::Resume { database, reply }) => self.resume(database, reply),
                     None => break,
                 },
             }
@@ -105,21 +125,35 @@ impl Supervisor {
         for keeper in self.keepers.values() {
             keeper.stop();
         }
-        let ends = self.keepers.into_values().map(Keeper::ended);
-        if timeout(self.config.agent.stop_timeout, futures_util::future::join_all(ends)).await.is_err() {
+        let stopping = join_all(self.keepers.into_values().map(Keeper::ended));
+        let ends = join(stopping, self.leaving.ends.collect::<Vec<_>>());
+        if timeout(self.config.agent.stop_timeout, ends).await.is_err() {
             warn!("some streams did not end within stop_timeout; they go on where they were at the next start");
         }
     }
 
-    /// Reads the file again and applies the difference.
-    async fn reload(&mut self) -> Result<String, Refusal> {
+    fn resume(&self, database: DatabaseName, reply: oneshot::Sender<Reply>) {
+        match self.keepers.get(&database) {
+            Some(keeper) => keeper.resume(reply),
+            None if self.leaving.names.contains(&database) => {
+                let ending = "the database is being ended by a reload; try again once that is done";
+                drop(reply.send(Err(Refusal::Conflict(ending.to_owned()))));
+            }
+            None => drop(reply.send(Err(Refusal::Unknown(database)))),
+        }
+    }
+
+    /// Reads the file again and applies the difference; answers `reply` once all of it has begun.
+    async fn reload(&mut self, reply: oneshot::Sender<Reply>) {
         let new = match config::load(&self.file) {
             Ok(new) => new,
             Err(mistakes) => {
                 let text = mistakes.render(Style::Plain);
                 error!("the changed file is wrong and changes nothing:\n{text}");
                 self.shared.registry.config_rejected(Some(text.clone()));
-                return Err(Refusal::File(text));
+                // Nobody may be waiting: a signal asks for no answer.
+                drop(reply.send(Err(Refusal::File(text))));
+                return;
             }
         };
         self.shared.registry.config_rejected(None);
@@ -127,49 +161,70 @@ impl Supervisor {
             warn!("[agent] and [http] count from the next start on");
         }
         let old = std::mem::replace(&mut self.config, new);
-        let wanted: HashMap<_, _> =
-            self.config.databases.iter().map(|new| (new.name.clone(), Arc::clone(new))).collect();
-        let changed = |name: &DatabaseName, keeper: &Keeper| {
-            wanted.get(name).is_none_or(|new| **new != *keeper.database || sinks_differ(&old, &self.config, new))
+        let wanted: HashMap<_, _> = self.config.databases.iter().map(|new| (&new.name, &**new)).collect();
+        let changed = |keeper: &Keeper| {
+            let wanted = wanted.get(&keeper.database.name);
+            wanted.is_none_or(|new| **new != *keeper.database || sinks_differ(&old, &self.config, new))
         };
-        let gone: Vec<_> =
-            self.keepers.iter().filter(|(name, keeper)| changed(name, keeper)).map(|(name, _)| name.clone()).collect();
-        self.end_watches().await;
-        let mut ending = Vec::new();
-        for name in &gone {
-            if let Some(keeper) = self.keepers.remove(name) {
-                keeper.stop();
-                ending.push(keeper.ended());
-            }
+        let gone: Vec<_> = self
+            .keepers
+            .extract_if(|_, keeper| keeper.has_died() || changed(keeper))
+            .inspect(|(_, keeper)| keeper.stop())
+            .collect();
+        let ended = gone.iter().filter(|(name, _)| !wanted.contains_key(name)).count();
+        let begun = wanted.keys().filter(|name| !self.keepers.contains_key(**name)).count();
+        for (name, keeper) in gone {
+            self.leaving.names.insert(name.clone());
+            self.leaving.ends.push(leave(name, keeper, old.agent.stop_timeout).boxed());
         }
-        // What is still stuck then is ended without its goodbye; its sink stays locked until it lets go.
-        if timeout(old.agent.stop_timeout, futures_util::future::join_all(ending)).await.is_err() {
-            warn!("some streams did not end within stop_timeout");
-        }
+        let summary = format!("{begun} databases begun or changed, {ended} ended");
+        self.reloads.push(Reload { reply, awaited: self.leaving.names.clone(), summary });
         self.declare();
         // An operator who has mended something on a server need not wait for its round.
         self.keepers.values().for_each(Keeper::poke);
-        let mut begun = 0;
-        for database in self.config.databases.clone() {
-            if !self.keepers.contains_key(&database.name) {
-                self.keep(&database);
-                begun += 1;
-            }
+        self.settle().await;
+    }
+
+    /// A database has left.
+    async fn left(&mut self, name: DatabaseName) {
+        self.forget(name);
+        // Those that left in the meantime, so that the servers are looked at anew once for all of them.
+        while let Some(Some(name)) = self.leaving.ends.next().now_or_never() {
+            self.forget(name);
         }
+        self.settle().await;
+    }
+
+    fn forget(&mut self, name: DatabaseName) {
+        self.leaving.names.remove(&name);
+        for reload in &mut self.reloads {
+            reload.awaited.remove(&name);
+        }
+    }
+
+    /// Begins what can begin, and answers the reloads of which nothing is awaited any more.
+    async fn settle(&mut self) {
+        self.keep_declared();
+        self.end_watches().await;
         self.watch();
-        let ended = gone.iter().filter(|name| !self.keepers.contains_key(*name)).count();
-        let summary = format!("{begun} databases begun or changed, {ended} ended");
-        info!("the file was read again: {summary}");
-        Ok(summary)
+        for done in self.reloads.extract_if(.., |reload| reload.awaited.is_empty()) {
+            info!("the file was read again: {}", done.summary);
+            drop(done.reply.send(Ok(done.summary)));
+        }
     }
 
     fn declare(&self) {
         self.shared.registry.declare(self.config.databases.iter().map(|database| database.name.clone()));
     }
 
-    fn keep(&mut self, database: &Arc<Database>) {
-        let keeper = Keeper::start(Arc::clone(database), &self.config, &self.shared);
-        self.keepers.insert(database.name.clone(), keeper);
+    /// Looks after every declared database that nobody looks after, or did until just now.
+    fn keep_declared(&mut self) {
+        for database in &self.config.databases {
+            if !self.keepers.contains_key(&database.name) && !self.leaving.names.contains(&database.name) {
+                let keeper = Keeper::start(Arc::clone(database), &self.config, &self.shared);
+                self.keepers.insert(database.name.clone(), keeper);
+            }
+        }
     }
 
     /// One watch for each server.
@@ -193,6 +248,15 @@ impl Supervisor {
             tasks.wait().await;
         }
     }
+}
+
+/// Waits for the end of what looks after `name`, as long as `patience`. What is still stuck then is ended without its
+/// goodbye; its sink stays locked until it lets go.
+async fn leave(name: DatabaseName, keeper: Keeper, patience: Duration) -> DatabaseName {
+    if timeout(patience, keeper.ended()).await.is_err() {
+        warn!(database = %name, "the stream did not end within stop_timeout; it goes on where it was");
+    }
+    name
 }
 
 /// What makes two connections lead to one server.

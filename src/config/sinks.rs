@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::file::path_in;
 use super::table::Table;
-use super::units::{percent, size, time};
+use super::units::{in_units, percent, size, time};
 use super::wrong::Wrong;
 use super::{FileSinkConfig, Keep, MinFree, SinkConfig, keys};
 use super::{read::At, series};
@@ -111,6 +111,19 @@ fn file_sink(name: &str, table: &Table<'_>, state_dir: &Path) -> FileSinkConfig 
             Wrong::new("this is neither \"forever\" nor a time nor a size").hint("write \"7d\" or \"20GB\"")
         }),
     });
+    if let Some(At { value: Keep::Bytes(most), span }) = &keep {
+        let least = rotate_size.as_ref().map(|at| (at.value, Some(&at.span)));
+        // Where it is there and wrong, nobody knows what it will be.
+        let least = least.or_else(|| table.key("rotate_size").is_none().then_some((DEFAULT_ROTATE_SIZE, None)));
+        if let Some((least, written)) = least.filter(|(least, _)| most < least) {
+            let wrong = Wrong::new("`keep` is less than one finished file, which has `rotate_size`")
+                .hint(format!("write at least \"{}\", or a smaller `rotate_size`", in_units(least)));
+            match written {
+                Some(also) => table.reader().error_with(span, wrong, also, "a file is finished at this size"),
+                None => table.reader().error(span, wrong),
+            }
+        }
+    }
     let min_free = table.quantity("min_free", "5%", |text| {
         if text.trim_end().ends_with('%') {
             return percent(text).map(MinFree::Percent);

@@ -53,6 +53,13 @@ pub(super) fn size(text: &str) -> Result<u64, Wrong> {
     quantity(text, "a size", SIZES, SIZE_HABITS, MAX_SIZE)
 }
 
+/// `bytes` as it can be written, in the largest unit of which it is a whole number: `256MB`.
+pub(super) fn in_units(bytes: u64) -> String {
+    let fits = |(_, factor): &&(&str, u64)| bytes.is_multiple_of(*factor);
+    let (name, factor) = SIZES.iter().rev().find(fits).copied().unwrap_or(SIZES[0]);
+    format!("{}{name}", bytes.div_ceil(factor))
+}
+
 /// A time: `30s`.
 pub(super) fn time(text: &str) -> Result<Duration, Wrong> {
     quantity(text, "a time", TIMES, TIME_HABITS, MAX_TIME).map(Duration::from_millis)
@@ -121,6 +128,13 @@ mod tests {
     }
 
     #[test]
+    fn a_size_is_shown_as_people_write_it() {
+        for text in ["0TB", "1kB", "256MB", "1025MB", "20GB", "3TB"] {
+            assert_eq!(in_units(size(text).unwrap()), text);
+        }
+    }
+
+    #[test]
     fn a_wrong_unit_is_answered_with_the_right_one() {
         for (text, meant) in [("256mb", "256MB"), ("256MiB", "256MB"), ("1K", "1kB"), ("20 G", "20GB")] {
             assert_eq!(size(text).unwrap_err().hint.unwrap(), format!("write \"{meant}\""), "{text}");
@@ -154,6 +168,7 @@ mod tests {
         fn every_size_is_its_number_times_its_unit(number in 0_u64..1 << 23, unit in 0..SIZES.len()) {
             let (name, factor) = SIZES[unit];
             prop_assert_eq!(size(&format!("{number}{name}")).unwrap(), number * factor);
+            prop_assert_eq!(size(&in_units(number * factor)).unwrap(), number * factor);
             prop_assert_eq!(size(&format!("{number} {name}")).unwrap(), number * factor);
             prop_assert!(size(&number.to_string()).is_err());
         }

@@ -19,6 +19,7 @@ mod keep;
 mod names;
 mod recover;
 mod reread;
+mod room;
 mod rotate;
 mod series;
 mod sidecar;
@@ -32,7 +33,9 @@ mod tests;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
 
 use super::{SinkError, Standing};
 use crate::change::{Batch, Gap, Record, StreamIdentity};
@@ -46,7 +49,8 @@ use series::Series;
 #[derive(Debug)]
 pub struct FileSink {
     path: PathBuf,
-    /// Behind a lock, so that a call that was no longer waited for ends before the next one begins.
+    /// Behind a lock, so that a call that was no longer waited for ends before the next one begins. It is taken before
+    /// there is a thread for the call.
     series: Arc<Mutex<Series<Sequin>>>,
     /// Whether the last call was waited for and went well.
     usable: bool,
@@ -63,6 +67,11 @@ impl FileSink {
 
     pub(super) async fn open(&mut self, stream: Arc<StreamIdentity>) -> Result<Standing, SinkError> {
         self.blocking(move |series| series.open(stream)).await
+    }
+
+    pub(super) async fn ready(&mut self) -> Result<(), SinkError> {
+        self.usable()?;
+        self.blocking(Series::ready).await
     }
 
     pub(super) async fn adopt(&mut self, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
@@ -85,8 +94,8 @@ impl FileSink {
     ) -> Result<T, SinkError> {
         // Stays so if this future is dropped: the call then counts as failed, however it ends.
         self.usable = false;
-        let series = Arc::clone(&self.series);
-        let run = move || work(&mut series.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut series = Arc::clone(&self.series).lock_owned().await;
+        let run = move || work(&mut series);
         let done = tokio::task::spawn_blocking(run).await;
         let done = done.unwrap_or_else(|error| Err(trouble::ended(&self.path, error)));
         self.usable = done.is_ok();

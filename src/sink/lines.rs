@@ -7,6 +7,9 @@ use crate::encode::{Out, Sequin};
 
 /// A format of one line for each change.
 pub(super) trait Lines: Send + 'static {
+    /// What every line begins with.
+    const BEGIN: &'static [u8];
+
     /// An encoder for the changes of one stream.
     fn new(stream: Arc<StreamIdentity>) -> Self;
 
@@ -15,6 +18,8 @@ pub(super) trait Lines: Send + 'static {
 }
 
 impl Lines for Sequin {
+    const BEGIN: &'static [u8] = br#"{"record":"#;
+
     fn new(stream: Arc<StreamIdentity>) -> Self {
         Self::new(stream)
     }

@@ -5,7 +5,9 @@
 //! `idempotency_key`.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+use tokio::sync::Mutex;
 
 use super::lines::Lines;
 use super::{SinkError, Standing};
@@ -14,6 +16,10 @@ use crate::encode::{Out, Sequin};
 
 /// So many bytes are written at once; one line may add as many before it is torn.
 const SPILL: usize = 64 * 1024;
+
+/// Held by the one write that is under way. Those that wait for it hold no thread: a pipe that nobody reads holds one
+/// thread for good, however often and by how many databases it is tried.
+static TURN: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
 
 /// The sink `stdout`. Any number of them share standard output, a batch at a time, so that lines never mix.
 #[derive(Debug, Default)]
@@ -35,6 +41,12 @@ impl StdoutSink {
         Ok(Standing::default())
     }
 
+    /// A write that is stuck has to end first.
+    pub(super) async fn ready(&self) -> Result<(), SinkError> {
+        drop(TURN.lock().await);
+        Ok(())
+    }
+
     pub(super) async fn adopt(&mut self, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
         let Some(gap) = gap else { return Ok(()) };
         let place = Transaction {
@@ -48,10 +60,11 @@ impl StdoutSink {
 
     pub(super) async fn write(&mut self, batch: Arc<Batch>) -> Result<(), SinkError> {
         let mut encoder = self.encoder.take().ok_or_else(|| trouble("standard output is closed", None))?;
+        let turn = Arc::clone(&TURN).lock_owned().await;
         let write = move || {
-            // Held for the whole batch.
-            let mut out = io::stdout().lock();
-            lines(&mut encoder, &batch, &mut out).map(|()| encoder)
+            // Held for the whole batch, also if it is no longer waited for.
+            let _turn = turn;
+            lines(&mut encoder, &batch, &mut io::stdout().lock()).map(|()| encoder)
         };
         let done = tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
         self.encoder = Some(done.map_err(|error| trouble("can't write to standard output", Some(error)))?);
@@ -130,6 +143,8 @@ mod tests {
     struct Bare;
 
     impl Lines for Bare {
+        const BEGIN: &'static [u8] = b"";
+
         fn new(_: Arc<StreamIdentity>) -> Self {
             Self
         }

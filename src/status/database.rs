@@ -9,6 +9,8 @@ use crate::config::Status;
 use crate::ident::{DatabaseName, PublicationName, SlotName};
 use crate::status::verdict::elapsed;
 
+/// How many sentences are remembered as told; more than one trouble has in turn.
+const TOLD: usize = 16;
 /// A stream that lived this long has recovered; one that broke sooner is still in the trouble it was in.
 const STEADY: Duration = super::PERIOD;
 
@@ -28,6 +30,9 @@ pub struct DatabaseStatus {
     pub(super) unsettled: Timestamp,
     /// How often the condition was reported in a row.
     pub reports: u32,
+    /// The sentences that were told since then, without their figures: trouble that has two of them in turn, or one
+    /// with a position that moves, is not told for ever.
+    told: Vec<String>,
     /// When a retry comes.
     pub next_try: Option<Timestamp>,
     pub positions: Positions,
@@ -77,6 +82,7 @@ impl DatabaseStatus {
             since: now,
             unsettled: now,
             reports: 1,
+            told: Vec::new(),
             next_try: None,
             positions: Positions::default(),
             lag: Lag::default(),
@@ -89,7 +95,8 @@ impl DatabaseStatus {
         }
     }
 
-    /// Takes `condition` as it is at `now`; true if the state or the reason is another than before.
+    /// Takes `condition` as it is at `now`; true if it is to be told: the state, the reason or the sentence is another
+    /// than before, and this sentence was not told since the state and the reason are what they are.
     pub(super) fn enter(&mut self, condition: Condition, now: Timestamp) -> bool {
         let before = self.condition.state();
         let reason = |condition: &Condition| condition.trouble().map(|trouble| trouble.reason);
@@ -97,7 +104,7 @@ impl DatabaseStatus {
         self.condition = condition;
         if !changed {
             self.reports = self.reports.saturating_add(1);
-            return false;
+            return self.is_news();
         }
         let settled = match before {
             State::Disabled => true,
@@ -111,6 +118,22 @@ impl DatabaseStatus {
         }
         self.since = now;
         self.reports = 1;
+        self.told.clear();
+        let _ = self.is_news();
+        true
+    }
+
+    /// Whether the sentence was not told yet. It is, from now on.
+    fn is_news(&mut self) -> bool {
+        let Some(trouble) = self.condition.trouble() else { return false };
+        let words = without_figures(&trouble.sentence);
+        if self.told.contains(&words) {
+            return false;
+        }
+        if self.told.len() == TOLD {
+            self.told.remove(0);
+        }
+        self.told.push(words);
         true
     }
 
@@ -118,6 +141,17 @@ impl DatabaseStatus {
     pub(super) fn lsn(&self) -> Option<crate::lsn::Lsn> {
         self.positions.done()
     }
+}
+
+/// `sentence` with a mark in place of each number and each LSN.
+fn without_figures(sentence: &str) -> String {
+    let figure = |word: &str| {
+        let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
+        word.contains(|c: char| c.is_ascii_digit())
+            && word.split('/').all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F' | b'.')))
+    };
+    let words = sentence.split_inclusive(' ');
+    words.map(|word| if figure(word.trim_end()) { "# " } else { word }).collect()
 }
 
 #[cfg(test)]
@@ -136,6 +170,33 @@ mod tests {
         assert!(status.enter(Condition::Streaming, at(4)));
         assert!(!status.enter(Condition::Streaming, at(5)));
         assert_eq!(status.since, at(4));
+    }
+
+    #[test]
+    fn other_words_are_told_once_and_make_nothing_younger() {
+        let mut status = shop(at(0));
+        let mut says = |sentence: &str, second| {
+            let trouble = Trouble::new(Reason::Sink, sentence, "");
+            let told = status.enter(Condition::Other(State::Retrying, trouble), at(second));
+            (told, status.since, status.condition.trouble().map(|trouble| trouble.sentence.clone()))
+        };
+        for (sentence, second, told) in
+            [("full", 1, true), ("full", 2, false), ("stuck", 3, true), ("full", 4, false), ("stuck", 5, false)]
+        {
+            assert_eq!(says(sentence, second), (told, at(1), Some(sentence.to_owned())));
+        }
+        // A position that moves is no other sentence; another name is.
+        assert!(says("the WAL of shop1 ends at 0/16B3748, 12 behind", 6).0);
+        assert!(!says("the WAL of shop1 ends at 1/AF, 9 behind", 6).0);
+        assert!(says("the WAL of shop2 ends at 1/AF, 9 behind", 6).0);
+        // Every word in turn is told in the end, and memory has a bound.
+        for number in 0..100 {
+            assert!(says(&format!("table t{number}"), 6).0);
+        }
+        assert_eq!(status.told.len(), TOLD);
+        assert!(status.enter(Condition::Streaming, at(7)) && !status.enter(Condition::Streaming, at(8)));
+        let again = Condition::Other(State::Retrying, Trouble::new(Reason::Sink, "full", ""));
+        assert!(status.enter(again, at(9)), "it is told anew when it comes again");
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub enum Reason {
     Authentication,
     /// The server can't be reached, or broke off.
     Connection,
+    /// slotd itself failed: a panic.
+    Defect,
     /// `lost`: our position is not part of this server's history.
     Diverged,
     /// The file says `disabled`.
@@ -93,6 +95,7 @@ impl Reason {
         match self {
             Self::Authentication => "authentication",
             Self::Connection => "connection",
+            Self::Defect => "defect",
             Self::Diverged => "diverged",
             Self::DisabledByFile => "disabled_by_file",
             Self::NoReplicaIdentity => "no_replica_identity",

@@ -1,7 +1,7 @@
 //! Reports for one database, and the log lines that go with them.
 //!
-//! A change of state or reason is logged here and nowhere else, once, in the words that health shows. Trouble that is
-//! reported again is counted and not logged again, so a server that is down for a night leaves one line.
+//! A change of state, reason or sentence is logged here and nowhere else, once, in the words that health shows. Trouble
+//! that is reported again is counted and not logged again, so a server that is down for a night leaves one line.
 
 use std::sync::Arc;
 

@@ -17,10 +17,15 @@ pub struct Disk;
 
 impl Storage for Disk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if dir.is_dir() {
+            // The process that made it may have died before it did this. Whoever may not read the parent has not made
+            // anything there.
+            return match self.sync_dir(parent.unwrap_or_else(|| Path::new("."))) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            };
+        }
         if let Some(parent) = parent {
             self.create_dir_all(parent)?;
         }

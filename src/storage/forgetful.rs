@@ -110,7 +110,7 @@ impl Forgetful {
         self.lock_inner().failing_sync = Some((before, seed));
     }
 
-    /// Lets files grow by `room` bytes more in all; `None` is without a bound.
+    /// Lets files grow by `room` bytes more in all, and by what is cut off again; `None` is without a bound.
     pub fn set_room(&self, room: Option<u64>) {
         self.lock_inner().room = room;
     }
@@ -400,6 +400,8 @@ impl File for Handle {
         let mut inner = self.storage.lock_inner();
         inner.operation()?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
+        let cut = inner.files[self.file].seen.len().saturating_sub(len);
+        inner.room = inner.room.map(|room| room.saturating_add(cut as u64));
         inner.files[self.file].change(Change::Length(len));
         Ok(())
     }

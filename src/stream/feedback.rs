@@ -40,9 +40,10 @@ pub(super) enum FeedbackError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Position(#[from] SinkError),
-    #[error("the server has been silent for {0:?}")]
+    // The bounds, not what was measured: each new sentence is a line of the log.
+    #[error("the server has been silent for more than {0:?}")]
     Silent(Duration),
-    #[error("a sink has been blocked for {0:?}")]
+    #[error("a sink has been blocked for more than {0:?}")]
     Stalled(Duration),
 }
 
@@ -198,7 +199,7 @@ impl Feedback {
         }
         self.tell_blocked(self.unproven.is_some() || blocked.is_some_and(|blocked| blocked > BLOCKED));
         if let Some(blocked) = blocked {
-            return if blocked > sink_stall_timeout { Err(FeedbackError::Stalled(blocked)) } else { Ok(()) };
+            return if blocked > sink_stall_timeout { Err(FeedbackError::Stalled(sink_stall_timeout)) } else { Ok(()) };
         }
         let heard = self.progress.heard().0;
         if heard != self.heard {
@@ -206,7 +207,7 @@ impl Feedback {
             self.reporter.last_message();
             self.report();
         }
-        let silent = heard.elapsed();
-        if silent > wal_sender_timeout * 6 { Err(FeedbackError::Silent(silent)) } else { Ok(()) }
+        let patience = wal_sender_timeout * 6;
+        if heard.elapsed() > patience { Err(FeedbackError::Silent(patience)) } else { Ok(()) }
     }
 }

@@ -182,6 +182,7 @@ impl Pipeline {
             let sink_start = self.begin(&mut opened, at, ready, holes).await?;
             start = Some(start.map_or(sink_start, |start: Lsn| start.min(sink_start)));
         }
+        opened.sinks.ready().await.map_err(sink_trouble)?;
         let start = start.unwrap_or(confirmed);
         let refused = |error| End::Trouble(trouble::of_replication(Step::Start, &error, to));
         let (reader, writer) =

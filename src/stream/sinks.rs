@@ -28,10 +28,13 @@ pub struct NamedSink {
 pub(super) struct Sinks {
     each: Vec<OpenSink>,
     positions: Arc<Positions>,
+    /// How long a sink may take over anything but a batch; over that, feedback watches.
+    patience: Duration,
 }
 
 #[derive(Debug)]
 pub(super) struct OpenSink {
+    name: SinkName,
     pub(super) key: Key,
     sink: OwnedMutexGuard<Sink>,
     pub(super) standing: Standing,
@@ -42,8 +45,8 @@ pub(super) struct OpenSink {
 }
 
 impl Sinks {
-    /// Opens every sink for the stream `identity`. A sink whose last stream is still stuck in it is waited for as long
-    /// as `patience`.
+    /// Opens every sink for the stream `identity`. A sink that is stuck, in what its last stream left or in this, is
+    /// waited for as long as `patience`.
     pub(super) async fn open(
         named: &[NamedSink],
         identity: &Arc<StreamIdentity>,
@@ -51,20 +54,18 @@ impl Sinks {
         patience: Duration,
     ) -> Result<Self, SinkError> {
         let each = named.iter().map(async |named| {
-            let Ok(mut sink) = timeout(patience, Arc::clone(&named.sink).lock_owned()).await else {
-                return Err(SinkError {
-                    sentence: format!("the sink {} is still stuck in a write", named.name),
-                    hint: "see what its disk or its reader waits for".to_owned(),
-                    source: None,
-                });
+            let open = async {
+                let mut sink = Arc::clone(&named.sink).lock_owned().await;
+                let standing = sink.open(Arc::clone(identity)).await?;
+                Ok((sink, standing))
             };
-            let mut standing = sink.open(Arc::clone(identity)).await?;
-            let key = named.key.clone();
-            merge(&mut standing, &positions, &key);
-            Ok(OpenSink { key, sink, record: standing.record.clone(), standing, held: None })
+            let (sink, mut standing) = in_time(patience, &named.name, open).await?;
+            merge(&mut standing, &positions, &named.key);
+            let (name, key) = (named.name.clone(), named.key.clone());
+            Ok(OpenSink { name, key, sink, record: standing.record.clone(), standing, held: None })
         });
         let each = try_join_all(each).await?;
-        Ok(Self { each, positions })
+        Ok(Self { each, positions, patience })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &OpenSink> {
@@ -88,14 +89,21 @@ impl Sinks {
 
     /// Sink `at` begins anew with `record`, behind `gap`.
     pub(super) async fn adopt(&mut self, at: usize, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
-        let Self { each, positions } = self;
+        let Self { each, positions, patience } = self;
         let open = &mut each[at];
         // A sink with a record of its own counts from here on: what the store has is of another beginning.
-        open.sink.adopt(record.clone(), gap).await?;
+        in_time(*patience, &open.name, open.sink.adopt(record.clone(), gap)).await?;
         positions.record_now(open.key.clone(), record.clone()).await.map_err(|error| unrecorded(&error))?;
         open.record = Some(record);
         open.held = None;
         Ok(())
+    }
+
+    /// Whether every sink would take a batch now.
+    pub(super) async fn ready(&mut self) -> Result<(), SinkError> {
+        let patience = self.patience;
+        let each = self.each.iter_mut().map(|open| in_time(patience, &open.name, open.sink.ready()));
+        try_join_all(each).await.map(|_| ())
     }
 
     /// What the positions' store is to hold of each sink, for idle acknowledgements.
@@ -142,6 +150,21 @@ impl OpenSink {
         }
         news
     }
+}
+
+/// What `sink` answers to `asked`, unless it takes longer than `patience`.
+async fn in_time<T>(
+    patience: Duration,
+    sink: &SinkName,
+    asked: impl Future<Output = Result<T, SinkError>>,
+) -> Result<T, SinkError> {
+    timeout(patience, asked).await.unwrap_or_else(|_| {
+        Err(SinkError {
+            sentence: format!("the sink {sink} is stuck: it has answered nothing for {patience:?}"),
+            hint: "see what its disk or its reader waits for; slotd goes on by itself once it answers".to_owned(),
+            source: None,
+        })
+    })
 }
 
 /// Adds what the positions' store knows and the sink does not: idle acknowledgements, and all of a sink without a record.

@@ -1,7 +1,10 @@
 //! The handle of one database's task.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::future::FutureExt as _;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -12,7 +15,7 @@ use super::database::{Keep, Resume};
 use crate::config::{Config, Database, FileSinkConfig, SinkConfig};
 use crate::guard::{Seen, Watched};
 use crate::sink::{FileSink, Sink, StdoutSink};
-use crate::status::{DatabaseStatus, Refusal, Reply, Reporter};
+use crate::status::{Condition, DatabaseStatus, Reason, Refusal, Reply, Reporter, State, Trouble};
 use crate::stream::positions::Key;
 use crate::stream::{NamedSink, Pipeline};
 
@@ -52,8 +55,20 @@ impl Keeper {
         let (holders, turns) = (shared.holders.clone(), Arc::clone(&shared.provisioning));
         let keep = Keep::new(pipeline, holders, turns, seen_by_task, resumes, Arc::clone(&poke));
         let span = tracing::info_span!("database", name = %database.name);
-        let task = AbortOnDropHandle::new(tokio::spawn(keep.run(stop.clone()).instrument(span)));
+        let (running, teller) = (keep.run(stop.clone()), Arc::clone(&reporter));
+        let run = async move {
+            // All that it held is dropped by then: its connections are closed, and its sinks are opened anew.
+            if AssertUnwindSafe(running).catch_unwind().await.is_err() {
+                died(&teller);
+            }
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(run.instrument(span)));
         Self { database, reporter, seen, resume, poke, stop, task }
+    }
+
+    /// Whether it ended without being asked to.
+    pub(super) fn has_died(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// What the guard needs to watch its slot.
@@ -64,8 +79,11 @@ impl Keeper {
     /// Goes on behind a gap record, if it is lost; answers `reply` once that is known.
     pub(super) fn resume(&self, reply: oneshot::Sender<Reply>) {
         if let Err(refused) = self.resume.try_send(Resume { reply }) {
-            let busy = Refusal::Conflict("the database is being resumed already".to_owned());
-            drop(refused.into_inner().reply.send(Err(busy)));
+            let why = match &refused {
+                TrySendError::Full(_) => "the database is being resumed already",
+                TrySendError::Closed(_) => "the work on this database broke off; run slotd reload first",
+            };
+            drop(refused.into_inner().reply.send(Err(Refusal::Conflict(why.to_owned()))));
         }
     }
 
@@ -81,12 +99,22 @@ impl Keeper {
 
     /// Waits for its end.
     pub(super) async fn ended(self) {
-        if let Err(error) = self.task.await
-            && error.is_panic()
-        {
-            tracing::error!(database = %self.database.name, "the task of this database died of a bug");
-        }
+        // Whether it broke off was told by then.
+        drop(self.task.await);
     }
+}
+
+/// Tells that the task panicked. It is not begun again by itself: what broke it is most likely still there, and the
+/// database would show itself as streaming each time until it broke again.
+fn died(reporter: &Reporter) {
+    let trouble = Trouble::new(
+        Reason::Defect,
+        "the work on this database broke off by a defect of slotd",
+        "report it with the lines before it in the log; nothing is lost, and slotd reload begins this database again",
+    );
+    reporter.condition(Condition::Other(State::Failed, trouble));
+    reporter.next_try(None);
+    reporter.round_done();
 }
 
 fn sinks(database: &Database, config: &Config, shared: &Shared) -> Vec<NamedSink> {

@@ -465,6 +465,7 @@ async fn a_slot_that_another_agent_held_is_not_taken_over_until_a_restart() {
     let free = |health: &Value| health["holder"].is_null() && health["verdict"] == "fail";
     let alone = other.await_until(&scene.dbname, free).await;
     assert_eq!((&alone["state"], &alone["reason"]), (&"waiting".into(), &"slot_held".into()), "{alone:#}");
+    assert!(other.log().contains(alone["sentence"].as_str().unwrap()), "{}", other.log());
     assert_eq!(other.lines(&scene.dbname), [Value::Null; 0]);
 
     // A reload is no restart.

@@ -4,6 +4,7 @@
 //! asked for: [`Slotd::await_state`] and its like ask.
 
 mod cluster;
+mod disk;
 mod flow;
 mod guard;
 mod history;
@@ -18,6 +19,7 @@ mod tls;
 mod tests;
 
 pub(crate) use cluster::{Cluster, VERSIONS};
+pub(crate) use disk::SmallDisk;
 pub(crate) use flow::{Flow, lines_have_their_place, ordinals};
 pub(crate) use history::{History, compare, seed};
 pub(crate) use middle::{Manner, Middle};

@@ -113,6 +113,11 @@ fn each_is_answered_with_what_to_write() {
         ("[sinks.a]\ntype = \"file\"\nrotate_size = \"1kB\"", &["\"64kB\""]),
         ("[sinks.a]\ntype = \"file\"\nkeep = 7", &["bare number", "\"7d\""]),
         ("[sinks.a]\ntype = \"file\"\nkeep = \"always\"", &["\"forever\""]),
+        ("[sinks.changes]\nkeep = \"255MB\"", &["less than one finished file", "write at least \"256MB\""]),
+        (
+            "[sinks.changes]\nkeep = \"1MB\"\nrotate_size = \"1025kB\"",
+            &["keep = \"1MB\"", "a file is finished at this size", "write at least \"1025kB\""],
+        ),
         ("[sinks.a]\ntype = \"file\"\nmin_free = \"5\"", &["\"2GB\""]),
         ("[sinks.a]\ntype = \"file\"\nmin_free = \"100%\"", &["under 100"]),
         // Where a database is.

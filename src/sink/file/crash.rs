@@ -31,6 +31,8 @@ const SEEDS: u64 = 25;
 pub(super) struct Plain;
 
 impl Lines for Plain {
+    const BEGIN: &'static [u8] = br#"{"action":"#;
+
     fn new(_: Arc<StreamIdentity>) -> Self {
         Self
     }
@@ -268,9 +270,16 @@ fn files(storage: &Forgetful) -> Vec<(u64, PathBuf)> {
     files
 }
 
+/// Opens the series as a stream does that is about to start.
+fn open(series: &mut Series<Plain>, slot: &str) -> Result<Standing, SinkError> {
+    let standing = series.open(stream(slot))?;
+    series.ready()?;
+    Ok(standing)
+}
+
 /// Opens the series, looks whether all is right, and writes what is left of both histories.
 fn run(storage: &Forgetful, series: &mut Series<Plain>, world: &mut World, rng: &mut Rng) -> Result<(), End> {
-    let standing = series.open(stream("a"))?;
+    let standing = open(series, "a")?;
     world.check(storage, series.keep, &standing)?;
     let mut slot = world.adopted;
     let mut cursor = standing.cursor;
@@ -280,7 +289,7 @@ fn run(storage: &Forgetful, series: &mut Series<Plain>, world: &mut World, rng: 
         }
         if slot < next {
             if next == "b" {
-                let standing = series.open(stream(next))?;
+                let standing = open(series, next)?;
                 world.check(storage, series.keep, &standing)?;
                 series.adopt(record(next, Some(ADOPTED_AT)), Some(gap()))?;
             } else {
@@ -289,7 +298,7 @@ fn run(storage: &Forgetful, series: &mut Series<Plain>, world: &mut World, rng: 
             (slot, cursor) = (next, None);
             (world.adopted, world.durable) = (next, None);
         } else if next == "b" {
-            series.open(stream(next))?;
+            open(series, next)?;
         }
         for batch in batches(history, cursor, rng) {
             series.write(&batch)?;
@@ -297,7 +306,7 @@ fn run(storage: &Forgetful, series: &mut Series<Plain>, world: &mut World, rng: 
             world.acknowledged = world.acknowledged.max(batch.end_lsn);
         }
     }
-    let standing = series.open(stream("b"))?;
+    let standing = open(series, "b")?;
     let all = world.durable.is_some_and(|cursor| cursor.end_lsn == SECOND.last().map(Committed::end));
     if !all || standing.cursor != world.durable {
         return Err(End::Wrong(format!("not all was delivered: {standing:?}")));
@@ -337,7 +346,7 @@ fn live(operations: u64, seed: u64, keep: Keep, breaks: Breaks) -> Result<bool, 
         // The power goes off even after a good end: all that was told must still be there.
         storage = storage.crash(rng.u64(..));
         if ended.is_ok() {
-            let standing = begin(&storage, keep, breaks).open(stream("b")).map_err(|error| error.to_string())?;
+            let standing = open(&mut begin(&storage, keep, breaks), "b").map_err(|error| error.to_string())?;
             return match world.check(&storage, keep, &standing) {
                 Err(End::Wrong(text)) => Err(text),
                 _ => Ok(died),
@@ -414,7 +423,7 @@ fn what_a_failed_fsync_lost_is_never_taken_for_durable() {
                 }
                 if rng.bool() {
                     // A crash soon after, when only what the failed fsync left may count on being there.
-                    let standing = series.open(stream("a"));
+                    let standing = open(&mut series, "a");
                     let after = storage.crash(rng.u64(..));
                     let told = standing.unwrap();
                     let standing = begin(&after, Keep::Forever, Breaks::default()).open(stream("a")).unwrap();

@@ -59,13 +59,15 @@ fn given_up(keep: Keep, finished: &[(u64, Entry)]) -> usize {
             let old = |(_, entry): &&(u64, Entry)| now.duration_since(entry.modified).is_ok_and(|found| found > age);
             finished.iter().take_while(old).count()
         }
+        // The newest one stays whatever its length: a large row can make it longer than `keep`, and a file that is
+        // removed as it is finished can't be read by anybody.
         Keep::Bytes(most) => {
             let mut bytes = 0_u64;
             let fits = |(_, entry): &&(u64, Entry)| {
                 bytes = bytes.saturating_add(entry.len);
                 bytes <= most
             };
-            finished.len() - finished.iter().rev().take_while(fits).count()
+            finished.len() - finished.iter().rev().take_while(fits).count().max(finished.len().min(1))
         }
     }
 }
@@ -91,8 +93,8 @@ mod tests {
             (Keep::Bytes(100), 0),
             (Keep::Bytes(99), 1),
             (Keep::Bytes(70), 2),
-            (Keep::Bytes(39), 4),
-            (Keep::Bytes(0), 4),
+            (Keep::Bytes(39), 3),
+            (Keep::Bytes(0), 3),
             (age(1000), 0),
             (age(100), 1),
             (age(40), 3),

@@ -2,19 +2,20 @@
 
 use std::io;
 
-use super::reread::{LastLine, end_of_lines, last_line};
+use super::reread::{LastLine, begins_as, end_of_lines, last_line};
 use super::series::Series;
 use super::sidecar::{Short, Sidecar, State};
 use super::{tail, trouble};
 use crate::change::Cursor;
 use crate::lsn::Lsn;
 use crate::sink::SinkError;
+use crate::sink::lines::Lines;
 use crate::storage::{self, File};
 
 /// How much of a file is copied at once.
 const CHUNK: usize = 256 * 1024;
 
-impl<E> Series<E> {
+impl<E: Lines> Series<E> {
     /// The current file, ended where it counts, and what the sidecar must say of it. All names are durable.
     pub(super) fn recover(&mut self) -> Result<(Box<dyn File>, State), SinkError> {
         let mut state = match Sidecar::read(&*self.storage, &self.names.sidecar())? {
@@ -33,6 +34,10 @@ impl<E> Series<E> {
             state.length = len;
             state.tail = tail(&*file, len).map_err(trouble::io("read", path))?;
         } else if len > state.length {
+            // What follows lines of ours is ours; what follows nothing may be anybody's.
+            if state.length == 0 && !begins_as(&*file, len, E::BEGIN).map_err(trouble::io("read", path))? {
+                return Err(trouble::exchanged(path, &self.names.sidecar()));
+            }
             file.set_len(state.length).map_err(trouble::io("cut", path))?;
         }
         if self.suspect {
@@ -90,10 +95,13 @@ impl<E> Series<E> {
     fn shorten(&self, file: &mut dyn File, len: u64, state: &mut State) -> Result<(), SinkError> {
         let path = self.names.current();
         let end = end_of_lines(file, len).map_err(trouble::io("read", path))?;
+        let here = state.begun.segment == state.segment;
         let position = match last_line(file, end).map_err(trouble::io("read", path))? {
             LastLine::Foreign => return Err(trouble::exchanged(path, &self.names.sidecar())),
+            // Of another stream.
+            LastLine::Change(..) | LastLine::None if here && end <= state.begun.length => None,
             LastLine::Change(commit_lsn, ordinal) => Some((commit_lsn, ordinal)),
-            LastLine::None => self.last_finished(state.segment)?,
+            LastLine::None => self.last_finished(state)?,
         };
         if end < len {
             file.set_len(end).map_err(trouble::io("cut", path))?;
@@ -112,14 +120,16 @@ impl<E> Series<E> {
         Ok(())
     }
 
-    /// The last change of the finished files with a number below `segment`.
-    fn last_finished(&self, segment: u64) -> Result<Option<(Lsn, u64)>, SinkError> {
-        for (number, _) in self.finished()?.into_iter().rev().filter(|(number, _)| *number < segment) {
+    /// The last change of the record's stream in the finished files.
+    fn last_finished(&self, state: &State) -> Result<Option<(Lsn, u64)>, SinkError> {
+        let ours = |(number, _): &(u64, storage::Entry)| (state.begun.segment..state.segment).contains(number);
+        for (number, _) in self.finished()?.into_iter().rev().filter(ours) {
             let path = self.names.finished(number);
             let line = || {
                 let file = self.storage.open(&path, false)?;
                 let end = end_of_lines(&*file, file.len()?)?;
-                last_line(&*file, end)
+                let of_another = number == state.begun.segment && end <= state.begun.length;
+                if of_another { Ok(LastLine::None) } else { last_line(&*file, end) }
             };
             match line() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -16,7 +16,7 @@ const CHUNK: u64 = 64 * 1024;
 pub(super) enum LastLine {
     /// The commit LSN and the ordinal of the last change.
     Change(Lsn, u64),
-    /// No change stands there, at most gap records.
+    /// No line, or a gap record: what stands before that is of another stream.
     None,
     /// The line is not one of ours.
     Foreign,
@@ -49,23 +49,24 @@ pub(super) fn end_of_lines(file: &dyn File, before: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// What the last line says of those that end at or before `end`, which is what [`end_of_lines`] told. Gap records
-/// hold no change and are passed over.
-pub(super) fn last_line(file: &dyn File, mut end: u64) -> io::Result<LastLine> {
-    while end > 0 {
-        let start = end_of_lines(file, end - 1)?;
-        let Ok(line) = serde_json::from_slice::<Line>(&bytes(file, start, end)?) else {
-            return Ok(LastLine::Foreign);
-        };
-        if line.action != "gap" {
-            return Ok(match (line.metadata.commit_lsn, line.metadata.commit_idx) {
-                (Some(commit_lsn), Some(ordinal)) => LastLine::Change(Lsn(commit_lsn), ordinal),
-                _ => LastLine::Foreign,
-            });
-        }
-        end = start;
+/// What the line says that ends at `end`, which is what [`end_of_lines`] told.
+pub(super) fn last_line(file: &dyn File, end: u64) -> io::Result<LastLine> {
+    if end == 0 {
+        return Ok(LastLine::None);
     }
-    Ok(LastLine::None)
+    let start = end_of_lines(file, end - 1)?;
+    let line = serde_json::from_slice::<Line>(&bytes(file, start, end)?);
+    Ok(match line.map(|line| (line.action, line.metadata.commit_lsn, line.metadata.commit_idx)) {
+        Ok((action, ..)) if action == "gap" => LastLine::None,
+        Ok((_, Some(commit_lsn), Some(ordinal))) => LastLine::Change(Lsn(commit_lsn), ordinal),
+        _ => LastLine::Foreign,
+    })
+}
+
+/// Whether the first of `len` bytes may be a line that begins with `begin`: a crash may have left zeros in their place.
+pub(super) fn begins_as(file: &dyn File, len: u64, begin: &[u8]) -> io::Result<bool> {
+    let found = bytes(file, 0, len.min(begin.len() as u64))?;
+    Ok(found.iter().zip(begin).all(|(found, expected)| found == expected || *found == 0))
 }
 
 fn bytes(file: &dyn File, start: u64, end: u64) -> io::Result<Vec<u8>> {
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_change_is_found_behind_torn_lines_and_gaps() {
+    fn the_last_change_is_found_before_torn_lines_and_not_before_gaps() {
         let a =
             "{\"action\":\"insert\",\"record\":{\"x\":\"\\\"\"},\"metadata\":{\"commit_lsn\":7,\"commit_idx\":2}}\n";
         let gap = "{\"action\":\"gap\",\"metadata\":{\"from\":\"0/1\",\"commit_lsn\":9}}\n";
@@ -103,7 +104,8 @@ mod tests {
             ("{\"act".to_owned(), 0, LastLine::None),
             (a.to_owned(), a.len(), change(7, 2)),
             (format!("{a}{{\"action\":"), a.len(), change(7, 2)),
-            (format!("{a}{gap}"), a.len() + gap.len(), change(7, 2)),
+            (format!("{a}{gap}"), a.len() + gap.len(), LastLine::None),
+            (format!("{gap}{a}"), a.len() + gap.len(), change(7, 2)),
             (gap.repeat(3), 3 * gap.len(), LastLine::None),
             (format!("{a}{}", long.replace(":2", ":3")), a.len() + long.len(), change(7, 3)),
             (format!("{a}{}", &long[..150_000]), a.len(), change(7, 2)),

@@ -6,12 +6,13 @@
 use std::io;
 
 use super::series::{Open, Series};
-use super::sidecar::State;
+use super::sidecar::{Place, State};
 use super::trouble;
 use crate::faults::{self, Point};
 use crate::sink::SinkError;
+use crate::sink::lines::Lines;
 
-impl<E> Series<E> {
+impl<E: Lines> Series<E> {
     /// Finishes the current file if it is large enough, and begins the next one.
     pub(super) fn rotate_if_due(&self, open: &mut Open<E>) -> Result<(), SinkError> {
         let state = open.sidecar.state().clone();
@@ -19,7 +20,10 @@ impl<E> Series<E> {
             return Ok(());
         }
         let number = self.free_number(state.segment)?;
-        open.sidecar.store(State { segment: number, rotating: true, ..state.clone() })?;
+        let begun =
+            if state.begun.segment == state.segment { Place { segment: number, ..state.begun } } else { state.begun };
+        let state = State { segment: number, begun, ..state };
+        open.sidecar.store(State { rotating: true, ..state.clone() })?;
         faults::point(Point::RotateBegun);
         let path = self.names.current();
         self.storage.rename(path, &self.names.finished(number)).map_err(trouble::io("rename", path))?;

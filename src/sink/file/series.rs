@@ -1,22 +1,18 @@
 //! A file series at work: batches and gap records behind one another.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::names::Names;
-use super::sidecar::{Sidecar, State};
+use super::room::Room;
+use super::sidecar::{Place, Sidecar, State};
 use super::spill::Spill;
 use super::{Breaks, tail, trouble};
 use crate::change::{Batch, Gap, Record, StreamIdentity, Transaction};
-use crate::config::{FileSinkConfig, Keep, MinFree};
+use crate::config::{FileSinkConfig, Keep};
 use crate::faults::{self, Point};
 use crate::sink::lines::Lines;
 use crate::sink::{SinkError, Standing};
 use crate::storage::{File, Lock, SharedStorage};
-
-/// How long, and for how many bytes, an answer about free room is good.
-const ROOM_AGE: Duration = Duration::from_secs(1);
-const ROOM_BYTES: u64 = 8 << 20;
 
 /// A file series. All calls block.
 #[derive(Debug)]
@@ -32,7 +28,6 @@ pub(super) struct Series<E> {
     /// Another process that comes after a crash does not know of this, and needs not: the bytes that count were
     /// fsynced before the failure, and all behind them is cut off, which drops it from the kernel's cache as well.
     pub(super) suspect: bool,
-    min_free: MinFree,
     room: Room,
     lock: Option<Lock>,
     /// `None` before the first call and after an error.
@@ -57,43 +52,47 @@ impl<E> std::fmt::Debug for Encoder<E> {
     }
 }
 
-/// When free room was asked for, and what was written since.
-#[derive(Debug, Default)]
-struct Room {
-    asked: Option<Instant>,
-    written: u64,
-}
-
 impl<E: Lines> Series<E> {
     pub(super) fn new(config: FileSinkConfig, storage: SharedStorage, breaks: Breaks) -> Self {
+        let names = Names::new(config.path);
+        let room = Room::new(Arc::clone(&storage), names.dir().to_owned(), config.min_free);
         Self {
-            names: Names::new(config.path),
+            names,
             storage,
             rotate_size: config.rotate_size,
             keep: config.keep,
             breaks,
             suspect: false,
-            min_free: config.min_free,
-            room: Room::default(),
+            room,
             lock: None,
             open: None,
         }
     }
 
-    /// See [`crate::sink::Sink::open`].
+    /// See [`crate::sink::Sink::open`]. Needs no room, so that a full disk does not hide that a slot is lost.
     pub(super) fn open(&mut self, stream: Arc<StreamIdentity>) -> Result<Standing, SinkError> {
         self.open = None;
         self.storage.create_dir_all(self.names.dir()).map_err(trouble::io("make the folder", self.names.dir()))?;
         self.take_lock()?;
         let (file, state) = self.recover()?;
-        let sidecar = Sidecar::begin(&*self.storage, &self.names.sidecar(), state)?;
-        let encoder = Encoder(E::new(Arc::clone(&stream)));
-        let mut open = Open { stream, encoder, file, sidecar };
-        self.rotate_if_due(&mut open)?;
-        let state = open.sidecar.state();
         let standing = Standing { record: state.record.clone(), cursor: state.cursor(), bare: state.record.is_none() };
-        self.open = Some(open);
+        let sidecar = Sidecar::new(Arc::clone(&self.storage), self.names.sidecar(), state);
+        let encoder = Encoder(E::new(Arc::clone(&stream)));
+        self.open = Some(Open { stream, encoder, file, sidecar });
         Ok(standing)
+    }
+
+    /// See [`crate::sink::Sink::ready`].
+    pub(super) fn ready(&mut self) -> Result<(), SinkError> {
+        // Files grow old while nothing is written, too, and what `keep` gives up may be the room that is missing.
+        if let Some(open) = &self.open {
+            self.remove_old(open.sidecar.state().segment.saturating_sub(1));
+        }
+        if let Err(error) = self.room.ready() {
+            self.open = None;
+            return Err(error);
+        }
+        self.while_open(|series, open| series.rotate_if_due(open))
     }
 
     /// See [`crate::sink::Sink::adopt`].
@@ -110,6 +109,7 @@ impl<E: Lines> Series<E> {
                 (state.length, state.tail) = series.append(open, &Batch::of_gap(gap, place))?;
             }
             state.record = Some(record);
+            state.begun = Place { segment: state.segment, length: state.length };
             open.sidecar.store(state)?;
             series.rotate_if_due(open)
         })
@@ -126,10 +126,12 @@ impl<E: Lines> Series<E> {
             record.acknowledged = record.acknowledged.max(batch.end_lsn);
             record.cursor = batch.cursor.or(stands);
             if !batch.is_empty() {
-                series.leave_room(batch.wire_bytes() as u64)?;
                 (state.length, state.tail) = series.append(open, batch)?;
             }
             open.sidecar.store(state)?;
+            if !batch.is_empty() {
+                series.room.taken();
+            }
             series.rotate_if_due(open)
         })
     }
@@ -139,6 +141,8 @@ impl<E: Lines> Series<E> {
         work: impl FnOnce(&mut Self, &mut Open<E>) -> Result<(), SinkError>,
     ) -> Result<(), SinkError> {
         let mut open = self.open.take().ok_or_else(|| trouble::closed(self.names.current()))?;
+        // Before anything else is written: what is done rests on what was read.
+        open.sidecar.begin()?;
         work(self, &mut open)?;
         self.open = Some(open);
         Ok(())
@@ -152,13 +156,21 @@ impl<E: Lines> Series<E> {
         if !own().map_err(trouble::io("look at", path))? {
             return Err(trouble::touched(path));
         }
-        let mut lines = Spill::new(&mut *open.file, start, batch.wire_bytes().saturating_mul(2).saturating_add(1024));
+        let expected = batch.wire_bytes().saturating_mul(2).saturating_add(1024);
+        let mut lines = Spill::new(&mut *open.file, path, &mut self.room, start, expected);
         let mut count = 0;
         for change in batch.changes() {
             open.encoder.0.line(&change, &mut lines);
             count += 1;
         }
-        let end = lines.finish().map_err(trouble::io("write", path))?;
+        let end = match lines.finish() {
+            Ok(end) => end,
+            Err(error) => {
+                // The room that the part of a batch takes is wanted elsewhere. What is not cut here is cut by `open`.
+                let _ = open.file.set_len(start);
+                return Err(error);
+            }
+        };
         if count != batch.len() {
             return Err(trouble::undecoded(path, count, batch.len()));
         }
@@ -172,26 +184,6 @@ impl<E: Lines> Series<E> {
         faults::point(Point::FileSynced);
         let tail = tail(&*open.file, end).map_err(trouble::io("read", path))?;
         Ok((end, tail))
-    }
-
-    /// Refuses `bytes` more if they would leave less than `min_free`.
-    fn leave_room(&mut self, bytes: u64) -> Result<(), SinkError> {
-        self.room.written = self.room.written.saturating_add(bytes);
-        if self.room.written < ROOM_BYTES && self.room.asked.is_some_and(|asked| asked.elapsed() < ROOM_AGE) {
-            return Ok(());
-        }
-        self.room = Room::default();
-        let dir = self.names.dir();
-        let space = self.storage.space(dir).map_err(trouble::io("ask for the free room of", dir))?;
-        let floor = match self.min_free {
-            MinFree::Bytes(bytes) => bytes,
-            MinFree::Percent(percent) => (space.total as f64 * percent / 100.0) as u64,
-        };
-        if space.free < floor.saturating_add(bytes) {
-            return Err(trouble::little_room(dir, space, floor));
-        }
-        self.room.asked = Some(Instant::now());
-        Ok(())
     }
 
     fn take_lock(&mut self) -> Result<(), SinkError> {

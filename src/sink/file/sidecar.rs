@@ -13,7 +13,7 @@ use super::trouble;
 use crate::change::{Cursor, Record};
 use crate::faults::{self, Point};
 use crate::sink::SinkError;
-use crate::storage::{self, File, Storage, sealed};
+use crate::storage::{self, File, SharedStorage, Storage, sealed};
 
 /// The bytes of one entry.
 const ENTRY: usize = 4096;
@@ -29,12 +29,25 @@ pub(super) struct State {
     pub length: u64,
     /// The checksum of the last of them; see [`super::tail`].
     pub tail: u32,
+    /// Where the record's stream begins. What stands before it is of another slot, another cluster, or from before a
+    /// gap, and says nothing of where this stream stands.
+    #[serde(default)]
+    pub begun: Place,
     /// The current file is about to get its finished name, or has it.
     pub rotating: bool,
     /// Set while changes are missing that somebody took out of the file: where it really ends.
     pub short: Option<Short>,
     /// `None` until the first [`adopt`](crate::sink::Sink::adopt).
     pub record: Option<Record>,
+}
+
+/// A place in a series.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// The number that the file has, or gets when it is finished.
+    pub segment: u64,
+    /// A length of that file.
+    pub length: u64,
 }
 
 /// Where a file really ends that is shorter than it was left.
@@ -54,12 +67,14 @@ impl State {
     }
 }
 
-/// An open sidecar.
+/// The sidecar of an open series.
 #[derive(Debug)]
 pub(super) struct Sidecar {
-    file: Box<dyn File>,
+    storage: SharedStorage,
     path: PathBuf,
     state: State,
+    /// `None` until [`Sidecar::begin`].
+    file: Option<Box<dyn File>>,
 }
 
 impl Sidecar {
@@ -76,19 +91,28 @@ impl Sidecar {
         }
     }
 
-    /// Puts a new sidecar with `state` in place of whatever stands at `path`, durably.
+    /// One that is to say `state` and is not written yet.
+    pub(super) const fn new(storage: SharedStorage, path: PathBuf, state: State) -> Self {
+        Self { storage, path, state, file: None }
+    }
+
+    /// Puts a new sidecar in place of whatever stands there, durably; nothing the second time.
     ///
     /// Done whenever a series is opened, and not only when it is new: where an fsync failed, what was read may stand
     /// in the kernel's cache alone, and a process that starts can't know of the failure that ended the one before it.
     /// An old file is never trusted with a new entry; otherwise a torn write could fall back by two.
-    pub(super) fn begin(storage: &dyn Storage, path: &Path, mut state: State) -> Result<Self, SinkError> {
-        state.sequence += 1;
+    pub(super) fn begin(&mut self) -> Result<(), SinkError> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let (storage, path) = (&*self.storage, &*self.path);
+        self.state.sequence += 1;
         let blank = blank_entry();
-        let entry = entry(&state).map_err(trouble::io("write", path))?;
-        let entries = if state.sequence.is_multiple_of(2) { [entry, blank] } else { [blank, entry] };
+        let entry = entry(&self.state).map_err(trouble::io("write", path))?;
+        let entries = if self.state.sequence.is_multiple_of(2) { [entry, blank] } else { [blank, entry] };
         storage::replace(storage, path, &entries.concat()).map_err(trouble::io("write", path))?;
-        let file = storage.open(path, false).map_err(trouble::io("open", path))?;
-        Ok(Self { file, path: path.to_owned(), state })
+        self.file = Some(storage.open(path, false).map_err(trouble::io("open", path))?);
+        Ok(())
     }
 
     /// What it says.
@@ -96,15 +120,17 @@ impl Sidecar {
         &self.state
     }
 
-    /// Makes `state`, whose sequence is ignored, durable. After an error the sidecar may say either; it must be begun
+    /// Makes `state`, whose sequence is ignored, durable. After an error the sidecar may say either; it must be made
     /// anew.
     pub(super) fn store(&mut self, mut state: State) -> Result<(), SinkError> {
+        self.begin()?;
+        let Some(file) = &mut self.file else { return Err(trouble::closed(&self.path)) };
         state.sequence = self.state.sequence + 1;
         let bytes = entry(&state).map_err(trouble::io("write", &self.path))?;
         let at = if state.sequence.is_multiple_of(2) { 0 } else { ENTRY as u64 };
-        self.file.write_all_at(&bytes, at).map_err(trouble::io("write", &self.path))?;
+        file.write_all_at(&bytes, at).map_err(trouble::io("write", &self.path))?;
         faults::point(Point::SidecarWritten);
-        self.file.sync().map_err(trouble::io("fsync", &self.path))?;
+        file.sync().map_err(trouble::io("fsync", &self.path))?;
         faults::point(Point::SidecarSynced);
         self.state = state;
         Ok(())
@@ -128,6 +154,8 @@ fn blank_entry() -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::ident::SlotName;
     use crate::lsn::{EndLsn, Lsn, Timeline};
@@ -143,6 +171,12 @@ mod tests {
         storage
     }
 
+    fn begun(storage: &Forgetful) -> Sidecar {
+        let mut sidecar = Sidecar::new(Arc::new(storage.clone()), path().to_owned(), state(0));
+        sidecar.begin().unwrap();
+        sidecar
+    }
+
     fn state(length: u64) -> State {
         let end = EndLsn::of_commit(Lsn(u64::MAX));
         let cursor = Cursor { timeline: u32::MAX, commit_lsn: Lsn(u64::MAX), ordinal: u64::MAX, end_lsn: Some(end) };
@@ -155,14 +189,15 @@ mod tests {
             cursor: Some(cursor),
             diverged: None,
         };
-        State { segment: u64::MAX, length, record: Some(record), ..State::default() }
+        let begun = Place { segment: u64::MAX, length: u64::MAX };
+        State { segment: u64::MAX, length, begun, record: Some(record), ..State::default() }
     }
 
     #[test]
     fn the_last_entry_counts_and_the_largest_fits() {
         let storage = fresh();
         assert_eq!(Sidecar::read(&storage, path()).unwrap(), None);
-        let mut sidecar = Sidecar::begin(&storage, path(), state(0)).unwrap();
+        let mut sidecar = begun(&storage);
         for length in 1..5 {
             sidecar.store(State { short: Some(Short { cursor: state(0).cursor() }), ..state(length) }).unwrap();
             let found = Sidecar::read(&storage, path()).unwrap().unwrap();
@@ -179,7 +214,7 @@ mod tests {
         let mut found = [false; 2];
         for seed in 0..200 {
             let storage = fresh();
-            let mut sidecar = Sidecar::begin(&storage, path(), state(0)).unwrap();
+            let mut sidecar = begun(&storage);
             for length in 1..4 {
                 sidecar.store(state(length)).unwrap();
             }

@@ -134,6 +134,26 @@ fn a_foreign_file_is_named_kept_and_out_of_the_way_once_it_is_moved() {
     assert_eq!(fresh.open(stream("a")).unwrap(), bare());
     drop(fresh);
 
+    // In place of a file that is empty: there is nothing yet by which slotd's own could be told.
+    for foreign in ["notes\n", "{\"some\":1}\n", "x"] {
+        let mut series = series(Disk, config.clone());
+        series.open(stream("a")).unwrap();
+        series.adopt(record("a", None), None).unwrap();
+        fs::write(&config.path, foreign).unwrap();
+        let error = series.open(stream("a")).unwrap_err();
+        assert!(error.sentence.contains("is not the file"), "{error}");
+        assert_eq!(fs::read_to_string(&config.path).unwrap(), foreign);
+        fs::remove_file(&config.path).unwrap();
+        assert_eq!(series.open(stream("a")).unwrap().cursor, None);
+    }
+    // What a crash leaves of the first batch is cut: lines, zeros in their place, or both.
+    for torn in [&b"{\"acti"[..], b"\0\0\0", b"\0\0act\0on\":1", b"{\"action\":\"insert\",\0\0"] {
+        fs::write(&config.path, torn).unwrap();
+        series(Disk, config.clone()).open(stream("a")).unwrap();
+        assert!(fs::read(&config.path).unwrap().is_empty());
+    }
+    fs::remove_dir_all(temp.path()).unwrap();
+
     // Beside a sidecar: longer, as long, and shorter than slotd's own.
     three(&config);
     let own = fs::read(&config.path).unwrap();
@@ -292,27 +312,163 @@ fn a_file_with_a_number_that_is_not_given_yet_is_nobodys_to_remove() {
     series.adopt(record("a", None), None).unwrap();
     fs::write(name(3), "somebody's\n").unwrap();
     series.write(&batch(100, "row")).unwrap();
-    assert_eq!([1, 3].map(|number| name(number).exists()), [false, true]);
+    series.write(&batch(200, "row")).unwrap();
+    assert_eq!([1, 2, 3].map(|number| name(number).exists()), [false, true, true]);
+}
+
+/// A batch whose lines are several times longer than what came over the wire.
+fn many(commit_lsn: u64, rows: usize) -> Batch {
+    let mut made = HandMade::default();
+    made.begin(Lsn(commit_lsn), 0);
+    for _ in 0..rows {
+        made.insert(&text_table("t", &["text"]), &["x"]);
+    }
+    made.commit(Lsn(commit_lsn + 40));
+    made.finish()
 }
 
 #[test]
-fn below_min_free_nothing_is_written_and_above_it_again() {
-    for min_free in [MinFree::Bytes(1 << 20), MinFree::Percent(0.1)] {
+fn the_disk_is_never_fuller_than_min_free_allows_whatever_a_batch_grows_to() {
+    let floor = 1 << 20;
+    for rows in [1, 30, 1000, 20_000] {
         let storage = Forgetful::new();
-        let config = FileSinkConfig { min_free, rotate_size: 1 << 20, ..config(Keep::Forever) };
+        let config = FileSinkConfig { min_free: MinFree::Bytes(floor), rotate_size: 1 << 30, ..config(Keep::Forever) };
         let mut series = series(storage.clone(), config.clone());
         series.open(stream("a")).unwrap();
         series.adopt(record("a", None), None).unwrap();
-        storage.set_room(Some(1 << 20));
-        let error = series.write(&batch(100, "row")).unwrap_err();
-        assert!(error.sentence.contains("min_free leaves 1 MB"), "{error}");
-        assert!(read(&storage, &config.path).unwrap().is_empty());
-        series.open(stream("a")).unwrap();
-        series.write(&batch(100, "row")).unwrap_err();
-        storage.set_room(Some(3 << 20));
-        series.open(stream("a")).unwrap();
-        series.write(&batch(100, "row")).unwrap();
+        storage.set_room(Some(floor + 100_000));
+        let free = || storage.space(Path::new("/changes")).unwrap().free;
+        let mut at = 100;
+        while let Ok(()) = series.write(&many(at, rows)) {
+            at += 100;
+            assert!(free() >= floor, "{rows} rows leave {} bytes", free());
+        }
+        // What was written of the batch that is refused takes no room.
+        let held = read(&storage, &config.path).unwrap();
+        assert_eq!(held.iter().filter(|byte| **byte == b'\n').count() as u64, (at / 100 - 1) * rows as u64);
+        assert_eq!(free(), floor + 100_000 - held.len() as u64);
     }
+}
+
+#[test]
+fn once_refused_nothing_smaller_slips_in_until_there_is_room_for_what_was_refused() {
+    // Of 1 GiB, as the storage has it, the margin is 16 MB.
+    for (min_free, says) in [
+        (1 << 20, "no room above min_free, which keeps 1 MB of 1024 MB free"),
+        (0, "the file system of /changes is full"),
+    ] {
+        let storage = Forgetful::new();
+        let config =
+            FileSinkConfig { min_free: MinFree::Bytes(min_free), rotate_size: 1 << 30, ..config(Keep::Forever) };
+        let mut series = series(storage.clone(), config.clone());
+        series.open(stream("a")).unwrap();
+        series.adopt(record("a", None), None).unwrap();
+        storage.set_room(Some(min_free + 100_000));
+        let error = series.write(&many(100, 20_000)).unwrap_err();
+        assert!(error.sentence.contains(says), "{error}");
+        assert!(error.hint.contains(&format!("until {} MB are free", 16 + (min_free >> 20))), "{}", error.hint);
+        for free in [100_000, 1 << 20, 15 << 20] {
+            storage.set_room(Some(min_free + free));
+            assert_eq!(series.open(stream("a")).unwrap().cursor, None, "a full disk hides nothing");
+            assert_eq!(series.ready().unwrap_err().to_string(), error.to_string());
+            assert!(series.write(&batch(100, "small")).unwrap_err().sentence.contains("closed"));
+        }
+        storage.set_room(Some(min_free + (16 << 20)));
+        series.open(stream("a")).unwrap();
+        series.ready().unwrap();
+        series.write(&many(100, 20_000)).unwrap();
+        // Forgotten with the first batch that went well.
+        storage.set_room(Some(min_free + (1 << 20)));
+        series.open(stream("a")).unwrap();
+        series.ready().unwrap();
+        series.write(&batch(200, "small")).unwrap();
+    }
+}
+
+#[test]
+fn a_share_of_the_disk_is_kept_free_from_the_start() {
+    let storage = Forgetful::new();
+    let config = FileSinkConfig { min_free: MinFree::Percent(1.0), ..config(Keep::Forever) };
+    let mut series = series(storage.clone(), config);
+    storage.set_room(Some(10 << 20));
+    series.open(stream("a")).unwrap();
+    let error = series.ready().unwrap_err();
+    assert!(error.sentence.contains("keeps 11 MB of 1024 MB free"), "{error}");
+    storage.set_room(Some(28 << 20));
+    series.open(stream("a")).unwrap();
+    series.ready().unwrap();
+}
+
+#[test]
+fn what_keep_gives_up_is_removed_before_the_sink_is_refused_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let config = FileSinkConfig { rotate_size: 1, keep: Keep::For(hour), ..on_disk(temp.path()) };
+    three(&config);
+    let name = |number| temp.path().join(format!("shop.{number:06}.jsonl"));
+    fs::File::open(name(1)).unwrap().set_modified(SystemTime::now() - 2 * hour).unwrap();
+    let mut series = series(Disk, FileSinkConfig { min_free: MinFree::Bytes(u64::MAX), ..config });
+    series.open(stream("a")).unwrap();
+    assert!(name(1).exists(), "looking at a sink removes nothing");
+    series.ready().unwrap_err();
+    assert_eq!([1, 2, 3].map(|number| name(number).exists()), [false, true, true]);
+}
+
+/// Three changes of the slot `a`, a gap, and, if `more`, a change of the slot `b`; its lines.
+fn two_streams(config: &FileSinkConfig, more: bool) -> Vec<String> {
+    three(config);
+    let mut series = series(Disk, config.clone());
+    series.open(stream("b")).unwrap();
+    let gap = Gap { from: Lsn(340), to: Some(Lsn(50)), reason: "other_cluster".to_owned() };
+    series.adopt(record("b", Some(50)), Some(gap)).unwrap();
+    if more {
+        series.write(&batch(60, "row")).unwrap();
+    }
+    fs::read_to_string(&config.path).unwrap().split_inclusive('\n').map(str::to_owned).collect()
+}
+
+#[test]
+fn what_stands_before_a_gap_is_never_taken_for_the_end_of_the_stream_behind_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = on_disk(temp.path());
+    let lines = two_streams(&config, true);
+    assert_eq!(lines.len(), 5);
+    // Of the gap record as last thing, of half of it, and of none of it: the other slot's positions are higher.
+    for left in
+        [lines[..4].concat(), lines[..4].concat()[..lines[..3].concat().len() + 5].to_owned(), lines[..2].concat()]
+    {
+        fs::write(&config.path, &left).unwrap();
+        for _ in 0..2 {
+            let mut series = series(Disk, config.clone());
+            let standing = series.open(stream("b")).unwrap();
+            assert_eq!(standing.cursor, None, "{left}");
+            assert_eq!(standing.record.unwrap().cursor, cursor(60, true));
+            series.ready().unwrap();
+        }
+        fs::remove_dir_all(temp.path()).unwrap();
+        assert_eq!(two_streams(&config, true), lines);
+    }
+}
+
+#[test]
+fn finished_files_of_the_stream_before_are_not_taken_for_this_ones() {
+    let temp = tempfile::tempdir().unwrap();
+    // The gap's record ends the file that it stands in, and the change behind it the next one.
+    let config = FileSinkConfig { rotate_size: 1, ..on_disk(temp.path()) };
+    let name = |number| temp.path().join(format!("shop.{number:06}.jsonl"));
+    two_streams(&config, true);
+    let standing = |config: &FileSinkConfig| {
+        let mut series = series(Disk, FileSinkConfig { rotate_size: 1 << 20, ..config.clone() });
+        series.open(stream("b")).unwrap();
+        series.write(&batch(160, "row")).unwrap();
+        fs::remove_file(&config.path).unwrap();
+        series.open(stream("b")).unwrap().cursor
+    };
+    assert_eq!(standing(&config), cursor(60, false));
+    fs::remove_file(&config.path).unwrap();
+    fs::remove_file(name(5)).unwrap();
+    let standing = series(Disk, config).open(stream("b")).unwrap();
+    assert_eq!(standing.cursor, None, "{:?}", fs::read_to_string(name(4)));
 }
 
 #[test]
@@ -326,7 +482,7 @@ fn a_full_disk_is_an_error_and_no_line_is_lost_or_repeated_by_it() {
         series.write(&batch(100, "row")).unwrap();
         storage.set_room(Some(room));
         if let Err(error) = series.write(&batch(200, &"long".repeat(50))) {
-            assert!(error.sentence.contains("shop.jsonl: no storage space"), "{error}");
+            assert_eq!(error.sentence, "the file system of /changes is full");
             assert!(error.hint.contains("make room"), "{}", error.hint);
             storage.set_room(None);
             assert_eq!(series.open(stream("a")).unwrap().cursor, cursor(100, true));

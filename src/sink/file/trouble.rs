@@ -3,24 +3,25 @@
 use std::io;
 use std::path::Path;
 
+use super::room::Why;
 use crate::sink::SinkError;
-use crate::storage::Space;
 
 /// Turns an error of the file system into the sink's: `verb` is what was tried on `path`.
 pub(super) fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SinkError {
-    move |error| SinkError {
-        sentence: format!("can't {verb} {}: {}", path.display(), error.kind()),
-        hint: hint(verb, path, error.kind()),
-        source: Some(error),
+    move |error| match Why::of(&error) {
+        // The same words whichever file it was.
+        Some(why) => SinkError { source: Some(error), ..no_room(path.parent().unwrap_or(path), why, None, 0) },
+        None => SinkError {
+            sentence: format!("can't {verb} {}: {}", path.display(), error.kind()),
+            hint: hint(verb, path, error.kind()),
+            source: Some(error),
+        },
     }
 }
 
 fn hint(verb: &str, path: &Path, kind: io::ErrorKind) -> String {
     let dir = path.parent().unwrap_or(path).display();
     match kind {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            format!("make room on the file system of {dir}, or set `keep` on the sink; slotd then goes on by itself")
-        }
         io::ErrorKind::PermissionDenied => {
             format!("let the user that slotd runs as write in {dir}; under systemd, name it in ReadWritePaths= too")
         }
@@ -103,18 +104,26 @@ pub(super) fn undecoded(path: &Path, found: usize, expected: usize) -> SinkError
     }
 }
 
-/// Less room than `min_free`.
-pub(super) fn little_room(dir: &Path, space: Space, floor: u64) -> SinkError {
-    SinkError {
-        sentence: format!(
-            "the file system of {} has {} MB free of {} MB, and min_free leaves {} MB",
-            dir.display(),
-            space.free >> 20,
-            space.total >> 20,
-            floor >> 20
+/// There is no room in `dir`, for the reason `why`; it goes on once `needed` bytes are free, of `total`.
+///
+/// No figure in the sentence that changes while nothing is done about it: each new sentence is a line of the log.
+pub(super) fn no_room(dir: &Path, why: Why, needed: Option<u64>, total: u64) -> SinkError {
+    let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
+    let dir = dir.display();
+    let sentence = match why {
+        Why::MinFree(floor) => format!(
+            "the file system of {dir} has no room above min_free, which keeps {} MB of {} MB free",
+            megabytes(floor),
+            megabytes(total)
         ),
-        hint: "make room there, set `keep` on the sink, or lower its `min_free`; slotd then goes on by itself"
-            .to_owned(),
+        Why::Full => format!("the file system of {dir} is full"),
+        Why::Quota => format!("the quota on the file system of {dir} is used up"),
+    };
+    let until = needed.map_or_else(String::new, |needed| format!(" until {} MB are free", megabytes(needed)));
+    let lower = if matches!(why, Why::MinFree(_)) { ", or lower its `min_free`" } else { "" };
+    SinkError {
+        sentence,
+        hint: format!("make room there{until}, or set `keep` on the sink{lower}; slotd then goes on by itself"),
         source: None,
     }
 }

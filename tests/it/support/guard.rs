@@ -2,7 +2,7 @@
 //!
 //! The owner may be killed with SIGKILL, so nothing that it does at its end can be relied on. A shell beside it reads
 //! from a pipe that only the owner writes to: once that pipe closes, the shell ends every process whose working folder
-//! lies in the guarded one, and removes the folder. A normal drop takes the same way.
+//! lies in the guarded one, unmounts what is mounted in there, and removes the folder. A normal drop takes the same way.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -79,6 +79,9 @@ done
 for file in "$1"/*/postmaster.pid; do
     [ -e "$file" ] && for segment in $segments; do ipcrm -m "$segment"; done
 done
+while read -r _ place _; do
+    case "$place" in "$1"/*) umount "$place" ;; esac
+done </proc/self/mounts
 rm -rf -- "$1"
 "#;
 

@@ -69,6 +69,27 @@ impl Slotd {
         self.child = Some(child);
     }
 
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.pid().unwrap())).unwrap().count()
+    }
+
+    /// Asks it to end; [`Slotd::ended`] waits for that.
+    pub(crate) fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Waits until so many further tries of `name` have ended, all of them in `state`.
+    pub(crate) async fn await_tries(&mut self, name: &str, state: &str, tries: usize) {
+        let mut seen = std::collections::BTreeSet::new();
+        self.await_until(name, |health| {
+            assert_eq!(health["state"], *state, "it wavers: {health:#}");
+            seen.extend(health["next_try"].as_str().map(str::to_owned));
+            seen.len() > tries
+        })
+        .await;
+    }
+
     /// `slotd run` whose standard output is a pipe; gives its other end.
     pub(crate) fn start_piped(&mut self) -> ChildStdout {
         assert!(self.child.is_none(), "slotd runs already");
@@ -140,7 +161,7 @@ impl Slotd {
 
     /// Waits until the health answer of `name` is as wished, and gives it; panics after a minute, and as soon as slotd
     /// has ended.
-    pub(crate) async fn await_until(&mut self, name: &str, wish: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn await_until(&mut self, name: &str, mut wish: impl FnMut(&Value) -> bool) -> Value {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let health = self.health(name).await;
