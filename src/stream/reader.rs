@@ -150,6 +150,7 @@ impl Reader {
                 () = stop.cancelled() => break,
                 permit = self.batches.reserve(), if waiting && free => {
                     let permit = permit.map_err(|_| ReadError::SinksGone)?;
+                    self.relations.confirm(&mut self.builder).await?;
                     permit.send(cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress));
                     faults::point(Point::BatchSent);
                 }
@@ -160,6 +161,7 @@ impl Reader {
                     self.progress.hear();
                 }
                 () = self.progress.delivered(), if !free => {}
+                () = self.relations.idle() => {}
             }
         }
         self.hand_on().await?;
@@ -172,6 +174,7 @@ impl Reader {
         if self.builder.is_empty() {
             return Ok(());
         }
+        self.relations.confirm(&mut self.builder).await?;
         let batch = cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress);
         self.batches.send(batch).await.map_err(|_| ReadError::SinksGone)
     }
@@ -190,7 +193,7 @@ impl Reader {
                 _ => self.other(header)?,
             };
             if let Next::Describe(described) = next {
-                self.relations.describe(described).await?;
+                self.relations.describe(described, &mut self.builder).await?;
             }
             self.parsed += header.len;
         }
@@ -214,7 +217,8 @@ impl Reader {
     /// One message of the plugin, `len` bytes at `start` of the buffer.
     fn change(&mut self, start: usize, len: usize) -> Result<Next, ReadError> {
         let Self { copy, relations, builder, open, .. } = self;
-        let relation = |oid| relations.get(oid).ok_or(ReadError::Undescribed(oid));
+        let commit_lsn = open.map_or(Lsn::ZERO, |(transaction, _)| transaction.commit_lsn);
+        let relation = |oid| relations.get(oid, commit_lsn).ok_or(ReadError::Undescribed(oid));
         match pgoutput::decode(&copy.buf[start..start + len])? {
             Message::Begin { commit_lsn, commit_timestamp, xid } => {
                 self.progress.begin_unit();
