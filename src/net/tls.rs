@@ -25,6 +25,8 @@ use x509_cert::der::oid::db::rfc5912::{
     SHA_384_WITH_RSA_ENCRYPTION, SHA_512_WITH_RSA_ENCRYPTION,
 };
 
+use super::Socket;
+
 /// What of the server's certificate is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verify {
@@ -94,7 +96,7 @@ impl TlsClient {
     ///
     /// # Errors
     /// The server has no TLS, or its certificate does not verify.
-    pub async fn connect(&self, mut tcp: TcpStream, name: &str) -> Result<TlsStream<TcpStream>, TlsError> {
+    pub async fn connect(&self, mut tcp: TcpStream, name: &str) -> Result<TlsStream<Socket<TcpStream>>, TlsError> {
         let mut request = BytesMut::new();
         frontend::ssl_request(&mut request);
         tcp.write_all(&request).await.map_err(TlsError::Io)?;
@@ -105,14 +107,14 @@ impl TlsClient {
         }
         let server = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        connector.connect(server, tcp).await.map_err(TlsError::Handshake)
+        connector.connect(server, Socket::new(tcp)).await.map_err(TlsError::Handshake)
     }
 }
 
 /// The hash that SCRAM binds to: of the server's certificate, by its own signature's hash, SHA-256 at the least.
 /// `None` where the signature names no hash (Ed25519).
 #[must_use]
-pub fn end_point(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
+pub fn end_point(stream: &TlsStream<Socket<TcpStream>>) -> Option<Vec<u8>> {
     let der = stream.get_ref().1.peer_certificates()?.first()?;
     let certificate = Certificate::from_der(der).ok()?;
     match certificate.signature_algorithm().oid {

@@ -6,11 +6,9 @@
 //! only once nothing else is held, so that memory stays within three times the largest row.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Buf;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
@@ -29,9 +27,6 @@ use crate::wire::{ServerError, Severity};
 const BATCH_BYTES: usize = 256 * 1024;
 /// Room that is kept for a read.
 const READ_BYTES: usize = 64 * 1024;
-/// While the sinks are busy, this much time passes before the next read that would bring little: the walsender sends
-/// each row by itself, and waking up for each costs both sides more than the row.
-const NAP: Duration = Duration::from_millis(1);
 /// Logical messages with this prefix are slotd's own and are not delivered.
 const OWN_PREFIX: &str = "slotd";
 
@@ -128,7 +123,6 @@ impl Reader {
 
     /// Reads until `stop`, then hands on what it has. Returns the half that is read from, for the end of the copy.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<CopyReader, ReadError> {
-        let mut nap = false;
         loop {
             if let Err(error) = self.parse().await {
                 if error.is_hole() {
@@ -154,10 +148,8 @@ impl Reader {
                     permit.send(cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress));
                     faults::point(Point::BatchSent);
                 }
-                // Nothing is late by it: what would be read could not be handed on yet.
-                () = sleep(NAP), if nap && waiting && room => nap = false,
-                read = self.copy.read(), if room && !(nap && waiting) => {
-                    nap = read? < READ_BYTES / 2;
+                read = self.copy.read(), if room => {
+                    read?;
                     self.progress.hear();
                 }
                 () = self.progress.delivered(), if !free => {}
