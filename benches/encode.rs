@@ -80,6 +80,7 @@ fn batch(per_transaction: u32) -> Batch {
         name: (*name).to_owned(),
         key: *name == "id",
         r#type: builtin(*oid).unwrap_or_else(|| unreachable!("{name} has a type that is built in")),
+        before: None,
     });
     let relation = Arc::new(Relation {
         oid: 16_384,

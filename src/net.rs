@@ -5,7 +5,9 @@
 
 pub mod dial;
 pub mod resolve;
+mod socket;
 mod stream;
 pub mod tls;
 
+pub use socket::Socket;
 pub use stream::Stream;

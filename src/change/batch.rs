@@ -253,6 +253,19 @@ impl BatchBuilder {
         self.units = units;
     }
 
+    /// Whether a change is of `relation`, in this very form.
+    #[must_use]
+    pub fn holds(&self, relation: &Arc<Relation>) -> bool {
+        self.relations.iter().any(|known| Arc::ptr_eq(known, relation))
+    }
+
+    /// The changes of `relation` are to be read as of `other`, the same table with types of another form.
+    pub fn reread(&mut self, relation: &Arc<Relation>, other: &Arc<Relation>) {
+        for known in self.relations.iter_mut().filter(|known| Arc::ptr_eq(known, relation)) {
+            *known = Arc::clone(other);
+        }
+    }
+
     /// Whether there is anything to send.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -28,4 +28,6 @@ pub struct Column {
     pub key: bool,
     /// Its type, domains resolved to what they rest on.
     pub r#type: Arc<Type>,
+    /// What its type was before, where a composite type was altered and a value may be of either form.
+    pub before: Option<Arc<Type>>,
 }

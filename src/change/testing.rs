@@ -20,7 +20,12 @@ pub fn text_table(table: &str, columns: &[&str]) -> Arc<Relation> {
         name: TableName { schema: "public".to_owned(), table: table.to_owned() },
         identity: ReplicaIdentity::Default,
         columns: columns
-            .map(|(at, name)| Column { name: (*name).to_owned(), key: at == 0, r#type: Arc::clone(&text) })
+            .map(|(at, name)| Column {
+                name: (*name).to_owned(),
+                key: at == 0,
+                r#type: Arc::clone(&text),
+                before: None,
+            })
             .collect(),
     })
 }

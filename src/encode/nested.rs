@@ -10,6 +10,7 @@
 use std::io::{self, BufReader, Read};
 
 use serde::de::IgnoredAny;
+use sha2::{Digest, Sha256};
 
 use super::runs::{Bare, Quoted, Runs, expect, peek};
 use super::{Out, json, value};
@@ -26,12 +27,42 @@ const SCALAR_BYTES: usize = 64;
 
 /// Puts `text`, a value of the array, row or vector type `r#type`.
 pub(super) fn put(r#type: &Type, text: &[u8], out: &mut impl Out) {
-    let mut trial = Walk { out: &mut Nowhere, trial: true };
-    let mut rest = text;
-    let fits = trial.whole(r#type, &mut rest).is_some() && rest.is_empty();
-    let written = fits && Walk { out, trial: false }.whole(r#type, &mut &text[..]).is_some();
+    let written = fits(r#type, text) && Walk { out, trial: false }.whole(r#type, &mut &text[..]).is_some();
     if !written {
         json::string(text, out);
+    }
+}
+
+/// Puts `text`, a value of the type `now` or, if it was written before the type was altered, of the type `before`.
+///
+/// What fits both and means another thing in each is written as the string that it arrived as: a wrong name is worse
+/// than none.
+pub(super) fn put_either(now: &Type, before: &Type, text: &[u8], out: &mut impl Out) {
+    match (fits(now, text), fits(before, text)) {
+        (true, false) => put(now, text, out),
+        (false, true) => put(before, text, out),
+        (true, true) if digest(now, text) == digest(before, text) => put(now, text, out),
+        _ => json::string(text, out),
+    }
+}
+
+fn fits(r#type: &Type, text: &[u8]) -> bool {
+    let mut rest = text;
+    Walk { out: &mut Nowhere, trial: true }.whole(r#type, &mut rest).is_some() && rest.is_empty()
+}
+
+/// Of what `text` is as a value of `r#type`, without a copy of it.
+fn digest(r#type: &Type, text: &[u8]) -> impl PartialEq {
+    let mut digest = Digested(Sha256::new());
+    put(r#type, text, &mut digest);
+    digest.0.finalize()
+}
+
+struct Digested(Sha256);
+
+impl Out for Digested {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
     }
 }
 

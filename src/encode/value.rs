@@ -12,6 +12,8 @@ mod tests;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Codec {
     Bool,
+    /// Of a composite type that was altered: as it is, and as it was before.
+    Either(Arc<Type>, Arc<Type>),
     Json,
     Nested(Arc<Type>),
     Number,
@@ -20,8 +22,11 @@ pub(super) enum Codec {
 }
 
 impl Codec {
-    /// The codec for values of `r#type`.
-    pub(super) fn of(r#type: &Arc<Type>) -> Self {
+    /// The codec for values of `r#type`, or of what it was `before`.
+    pub(super) fn of(r#type: &Arc<Type>, before: Option<&Arc<Type>>) -> Self {
+        if let Some(before) = before {
+            return Self::Either(Arc::clone(r#type), Arc::clone(before));
+        }
         match &**r#type {
             Type::Array { .. } | Type::Composite(_) | Type::Vector(_) => Self::Nested(Arc::clone(r#type)),
             Type::Bool => Self::Bool,
@@ -36,6 +41,7 @@ impl Codec {
     pub(super) fn put(&self, text: &[u8], out: &mut impl Out) {
         match self {
             Self::Bool => truth(text, out),
+            Self::Either(now, before) => nested::put_either(now, before, text, out),
             Self::Json => json::embedded(text, out),
             Self::Nested(r#type) => nested::put(r#type, text, out),
             Self::Number => number(text, out),

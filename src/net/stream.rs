@@ -8,12 +8,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use super::Socket;
+
 /// A connection, whatever it runs over.
 #[derive(Debug)]
 pub enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-    Unix(UnixStream),
+    Plain(Socket<TcpStream>),
+    Tls(Box<TlsStream<Socket<TcpStream>>>),
+    Unix(Socket<UnixStream>),
+}
+
+impl Stream {
+    /// From now on, what comes under load is gathered: see [`Socket`].
+    pub fn gather(&mut self) {
+        match self {
+            Self::Plain(socket) => socket.gather(),
+            Self::Tls(stream) => stream.get_mut().0.gather(),
+            Self::Unix(socket) => socket.gather(),
+        }
+    }
 }
 
 macro_rules! each {

@@ -27,6 +27,7 @@ use x509_cert::der::oid::db::rfc5912::{
 
 mod clients;
 
+use super::Socket;
 pub use clients::TlsClients;
 
 /// What of the server's certificate is verified.
@@ -101,7 +102,7 @@ impl TlsClient {
     ///
     /// # Errors
     /// The server has no TLS, or its certificate does not verify.
-    pub async fn connect(&self, mut tcp: TcpStream, name: &str) -> Result<TlsStream<TcpStream>, TlsError> {
+    pub async fn connect(&self, mut tcp: TcpStream, name: &str) -> Result<TlsStream<Socket<TcpStream>>, TlsError> {
         let mut request = BytesMut::new();
         frontend::ssl_request(&mut request);
         tcp.write_all(&request).await.map_err(TlsError::Io)?;
@@ -113,7 +114,7 @@ impl TlsClient {
         }
         let server = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        connector.connect(server, tcp).await.map_err(|error| {
+        connector.connect(server, Socket::new(tcp)).await.map_err(|error| {
             // What TLS itself has to say is carried inside; all else is the connection's.
             let of_tls = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
             if of_tls { TlsError::Handshake(error) } else { TlsError::Io(error) }
@@ -124,7 +125,7 @@ impl TlsClient {
 /// The hash that SCRAM binds to: of the server's certificate, by its own signature's hash, SHA-256 at the least.
 /// `None` where the signature names no hash (Ed25519).
 #[must_use]
-pub fn end_point(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
+pub fn end_point(stream: &TlsStream<Socket<TcpStream>>) -> Option<Vec<u8>> {
     let der = stream.get_ref().1.peer_certificates()?.first()?;
     let certificate = Certificate::from_der(der).ok()?;
     match certificate.signature_algorithm().oid {

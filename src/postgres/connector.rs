@@ -16,10 +16,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::config::{Connection, Host, Password, PasswordError, TlsMode};
-use crate::net::Stream;
 use crate::net::dial::{self, DialError};
 use crate::net::resolve::{self, Families, ResolveError, Resolver};
 use crate::net::tls::{self, TlsClients, TlsError, Verify};
+use crate::net::{Socket, Stream};
 use crate::wire::ServerError;
 use crate::wire::frame::{self, Backend, FrameError};
 use crate::wire::login::{Channel, Login, LoginError, Progress};
@@ -112,7 +112,7 @@ impl Connector {
                 let path = folder.join(format!(".s.PGSQL.{}", to.port));
                 let stream = UnixStream::connect(&path).await;
                 let stream = stream.map_err(|source| ConnectError::Socket { path, source })?;
-                return Ok((Stream::Unix(stream), Channel::Trusted { end_point: None }));
+                return Ok((Stream::Unix(Socket::new(stream)), Channel::Trusted { end_point: None }));
             }
             Host::Address { ip, zone } => {
                 let address = resolve::literal(*ip, zone.as_deref(), to.port, families);
@@ -130,7 +130,7 @@ impl Connector {
             } else {
                 Channel::Untrusted { end_point: None }
             };
-            return Ok((Stream::Plain(tcp), channel));
+            return Ok((Stream::Plain(Socket::new(tcp)), channel));
         };
         let verify = match wish.mode {
             TlsMode::Require => Verify::Nothing,

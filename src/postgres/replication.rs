@@ -197,6 +197,7 @@ impl ReplicationSession {
                 _ => return Err(ReplicationError::Unexpected("START_REPLICATION")),
             }
         }
+        self.stream.gather();
         let (read, write) = tokio::io::split(self.stream);
         Ok((CopyReader { read, buf: self.buf }, CopyWriter { write, out: BytesMut::new() }))
     }

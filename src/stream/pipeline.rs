@@ -23,6 +23,7 @@ use crate::faults::{self, Break};
 use crate::lsn::{EndLsn, Lsn};
 use crate::postgres::catalog::{self, SlotFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
+use crate::postgres::types::Horizon;
 use crate::postgres::{
     Connector, CopyReader, CopyWriter, History, ReplicationError, ReplicationSession, SystemIdentity,
 };
@@ -105,6 +106,7 @@ pub struct Started {
     opened: Opened,
     /// What the slot has acknowledged.
     confirmed: EndLsn,
+    horizon: Horizon,
 }
 
 impl Pipeline {
@@ -203,7 +205,9 @@ impl Pipeline {
             }));
         }
         info!(database = %self.database.name, slot = %self.database.slot, lsn = %start, "streaming from {start}");
-        Ok(Started { reader, writer, opened, confirmed: EndLsn::of_confirmed_flush(confirmed) })
+        let horizon = Horizon::now(&sql).await;
+        let horizon = horizon.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error.into(), to)))?;
+        Ok(Started { reader, writer, opened, confirmed: EndLsn::of_confirmed_flush(confirmed), horizon })
     }
 
     /// Judges every sink against the slot: why the slot no longer leads on, if it does not.
@@ -357,7 +361,7 @@ impl Pipeline {
 
     /// Streams until `stop`, or until something breaks.
     pub async fn run(&self, started: Started, stop: &CancellationToken) -> End {
-        let Started { reader, writer, opened: Opened { sinks, server, proofs }, confirmed } = started;
+        let Started { reader, writer, opened: Opened { sinks, server, proofs }, confirmed, horizon } = started;
         let Identified { identity, history, .. } = server;
         let progress = Arc::new(Progress::new(sinks.len()));
         let ledger = Arc::new(sinks.ledger(&identity));
@@ -365,7 +369,12 @@ impl Pipeline {
             wal_sender_timeout: self.connector.wal_sender_timeout(),
             sink_stall_timeout: self.sink_stall_timeout,
         };
-        let types = TypeSource { connector: self.connector.clone(), connection: self.database.connection.clone() };
+        let types = TypeSource {
+            connector: self.connector.clone(),
+            connection: self.database.connection.clone(),
+            slot: self.database.slot.clone(),
+            horizon,
+        };
         let (batches, to_deliver) = mpsc::channel(1);
         let (notices, mut noticed) = mpsc::channel(16);
         let (stop_reading, stop_feedback) = (stop.child_token(), CancellationToken::new());

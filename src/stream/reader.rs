@@ -7,11 +7,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Buf;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
@@ -29,9 +27,6 @@ use crate::wire::{ServerError, Severity};
 const BATCH_BYTES: usize = 256 * 1024;
 /// Room that is kept for a read.
 const READ_BYTES: usize = 64 * 1024;
-/// While the sinks are busy, this much time passes before the next read that would bring little: the walsender sends
-/// each row by itself, and waking up for each costs both sides more than the row.
-const NAP: Duration = Duration::from_millis(1);
 /// Logical messages with this prefix are slotd's own and are not delivered.
 const OWN_PREFIX: &str = "slotd";
 
@@ -138,7 +133,6 @@ impl Reader {
 
     /// Reads until `stop`, then hands on what it has. Returns the half that is read from, for the end of the copy.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<CopyReader, ReadError> {
-        let mut nap = false;
         loop {
             if let Err(error) = self.parse().await {
                 if error.is_hole() {
@@ -160,16 +154,16 @@ impl Reader {
                 () = stop.cancelled() => break,
                 permit = self.batches.reserve(), if waiting && free => {
                     let permit = permit.map_err(|_| ReadError::SinksGone)?;
+                    self.relations.confirm(&mut self.builder).await?;
                     permit.send(cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress));
                     faults::point(Point::BatchSent);
                 }
-                // Nothing is late by it: what would be read could not be handed on yet.
-                () = sleep(NAP), if nap && waiting && room => nap = false,
-                read = self.copy.read(), if room && !(nap && waiting) => {
-                    nap = read? < READ_BYTES / 2;
+                read = self.copy.read(), if room => {
+                    read?;
                     self.progress.hear();
                 }
                 () = self.progress.delivered(), if !free => {}
+                () = self.relations.idle() => {}
             }
         }
         self.hand_on().await?;
@@ -182,6 +176,7 @@ impl Reader {
         if self.builder.is_empty() {
             return Ok(());
         }
+        self.relations.confirm(&mut self.builder).await?;
         let batch = cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress);
         self.batches.send(batch).await.map_err(|_| ReadError::SinksGone)
     }
@@ -200,7 +195,7 @@ impl Reader {
                 _ => self.other(header)?,
             };
             if let Next::Describe(described) = next {
-                self.relations.describe(described).await?;
+                self.relations.describe(described, &mut self.builder).await?;
             }
             self.parsed += header.len;
         }
@@ -228,7 +223,8 @@ impl Reader {
     /// One message of the plugin, `len` bytes at `start` of the buffer.
     fn change(&mut self, start: usize, len: usize) -> Result<Next, ReadError> {
         let Self { copy, relations, builder, open, proofs, .. } = self;
-        let relation = |oid| relations.get(oid).ok_or(ReadError::Undescribed(oid));
+        let commit_lsn = open.map_or(Lsn::ZERO, |(transaction, _)| transaction.commit_lsn);
+        let relation = |oid| relations.get(oid, commit_lsn).ok_or(ReadError::Undescribed(oid));
         match pgoutput::decode(&copy.buf[start..start + len])? {
             Message::Begin { commit_lsn, commit_timestamp, xid } => {
                 prove(proofs, commit_lsn)?;

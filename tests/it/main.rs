@@ -1,6 +1,8 @@
 //! Tests against real servers; one binary, a module for each theme.
 
 #[cfg(test)]
+mod altered;
+#[cfg(test)]
 mod bad_day;
 #[cfg(test)]
 mod breaks;

@@ -9,7 +9,7 @@ use slotd::encode::Sequin;
 use slotd::ident::{DatabaseName, SlotName, TableName, quote_literal};
 use slotd::lsn::{Lsn, Timeline};
 use slotd::pgoutput::{self, Message, ReplicaIdentity};
-use slotd::postgres::types::resolve;
+use slotd::postgres::types::{Horizon, resolve};
 use tokio_postgres::Client;
 
 use crate::support::{Cluster, Flow, VERSIONS};
@@ -195,13 +195,19 @@ async fn check(client: &Client, name: &str, expression: &str) -> Option<String> 
         Err(error) => panic!("{sql}: {error:?}"),
     };
     let (text, server, oid): (String, String, u32) = (row.get(0), row.get(1), row.get(2));
-    let resolved = resolve(client, &[oid]).await.unwrap();
+    let resolved = types_of(client, &[oid]).await;
     let r#type = &resolved[&oid];
     let line = encode(r#type, &text);
     let json: Json = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{name} {text}: {error}: {line}"));
     let ours = &json["record"]["v"];
     let server: Json = serde_json::from_str(&server).unwrap_or_else(|error| panic!("{name} {server}: {error}"));
     (!same(r#type, ours, &server)).then(|| format!("{name}: text {text}\n    ours   {ours}\n    server {server}"))
+}
+
+async fn types_of(client: &Client, oids: &[u32]) -> HashMap<u32, Arc<Type>> {
+    let horizon = Horizon::now(client).await.unwrap();
+    let resolved = resolve(client, &SlotName::new("none").unwrap(), &horizon, oids).await.unwrap();
+    resolved.types.into_iter().map(|(oid, found)| (oid, found.r#type)).collect()
 }
 
 /// The line of an insert into a table of one column `v`.
@@ -214,7 +220,7 @@ fn encode(r#type: &Arc<Type>, text: &str) -> String {
         oid: 1,
         name: TableName { schema: "samples".to_owned(), table: "samples".to_owned() },
         identity: ReplicaIdentity::Default,
-        columns: vec![Column { name: "v".to_owned(), key: false, r#type: Arc::clone(r#type) }],
+        columns: vec![Column { name: "v".to_owned(), key: false, r#type: Arc::clone(r#type), before: None }],
     });
     let stream = StreamIdentity {
         system_identifier: 1,
@@ -287,7 +293,7 @@ async fn every_type_arrives_in_the_file_as_to_jsonb_has_it() {
                        where attrelid = $1::text::regclass and attnum > 0";
             let columns = flow.client.query(sql, &[&table]).await.unwrap();
             let oids: Vec<u32> = columns.iter().map(|column| column.get(1)).collect();
-            let types = resolve(&flow.client, &oids).await.unwrap();
+            let types = types_of(&flow.client, &oids).await;
             assert_eq!(line["record"].as_object().unwrap().len(), columns.len(), "{:?}", SAMPLES[at]);
             for column in &columns {
                 let (name, r#type) = (column.get::<_, &str>(0), &types[&column.get(1)]);
@@ -369,7 +375,7 @@ async fn one(client: &Client, sql: &str) -> String {
 #[tokio::test]
 async fn a_type_that_is_gone_is_text() {
     let client = connect(18).await;
-    let resolved = resolve(&client, &[4_000_000_000, 23]).await.unwrap();
+    let resolved = types_of(&client, &[4_000_000_000, 23]).await;
     let expected = HashMap::from([(4_000_000_000, Arc::new(Type::Text)), (23, Arc::new(Type::Int))]);
     assert_eq!(resolved, expected);
 }

@@ -145,6 +145,33 @@ fn a_field_of_another_type_than_its_text_is_a_string() {
 }
 
 #[test]
+fn a_value_of_an_altered_type_is_an_object_only_if_its_names_are_certain() {
+    let before = row([("a", Type::Int), ("b", Type::Text)]);
+    let renamed = row([("a", Type::Int), ("c", Type::Text)]);
+    let longer = row([("a", Type::Int), ("b", Type::Text), ("c", Type::Bool)]);
+    let either = |now: &Type, text: &str| {
+        let mut out = Vec::new();
+        put_either(now, &before, text.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    // The number of fields tells.
+    assert_eq!(either(&longer, "(1,x)"), r#"{"a":1,"b":"x"}"#);
+    assert_eq!(either(&longer, "(1,x,t)"), r#"{"a":1,"b":"x","c":true}"#);
+    // Nothing tells.
+    assert_eq!(either(&renamed, "(1,x)"), r#""(1,x)""#);
+    assert_eq!(either(&longer, "(1)"), r#""(1)""#);
+    // What holds no row reads the same in both.
+    let either = |text: &str| {
+        let mut out = Vec::new();
+        put_either(&array(renamed.clone()), &array(before.clone()), text.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(either("{}"), "[]");
+    assert_eq!(either("{NULL}"), "[null]");
+    assert_eq!(either(r#"{"(1,x)"}"#), r#""{\"(1,x)\"}""#);
+}
+
+#[test]
 fn time_grows_with_the_length_and_not_with_its_square() {
     // With a second look at what is known, each of a million elements would be looked for in a million bytes.
     let text = format!(r#"("{{{}}}")"#, vec!["1"; 1_000_000].join(","));

@@ -48,7 +48,7 @@ impl ColumnPlan {
         key.put(b",");
         json::string(column.name.as_bytes(), &mut key);
         key.put(b":");
-        Self { key, codec: Codec::of(&column.r#type), identity: column.key }
+        Self { key, codec: Codec::of(&column.r#type, column.before.as_ref()), identity: column.key }
     }
 
     /// Whether `value` of the old tuple `old` is the row's, and not a blank in the place of a column that is not part

@@ -69,8 +69,12 @@ fn transaction() -> Transaction {
 }
 
 fn relation(columns: &[(&str, bool, u32)]) -> Arc<Relation> {
-    let column =
-        |&(name, key, oid): &(&str, bool, u32)| Column { name: name.to_owned(), key, r#type: builtin(oid).unwrap() };
+    let column = |&(name, key, oid): &(&str, bool, u32)| Column {
+        name: name.to_owned(),
+        key,
+        r#type: builtin(oid).unwrap(),
+        before: None,
+    };
     Arc::new(Relation {
         oid: 1,
         name: TableName { schema: "public".to_owned(), table: "items".to_owned() },
@@ -231,7 +235,7 @@ fn a_table_of_a_new_shape_takes_the_place_of_the_old_one() {
 #[test]
 fn names_are_escaped_wherever_they_stand() {
     let odd = "a \"b\"\\\n";
-    let column = Column { name: odd.to_owned(), key: true, r#type: builtin(25).unwrap() };
+    let column = Column { name: odd.to_owned(), key: true, r#type: builtin(25).unwrap(), before: None };
     let relation = Arc::new(Relation {
         oid: 1,
         name: TableName { schema: odd.to_owned(), table: odd.to_owned() },

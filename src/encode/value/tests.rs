@@ -5,7 +5,7 @@ use crate::change::{Field, builtin};
 
 fn encode(r#type: &Arc<Type>, text: &[u8]) -> String {
     let mut out = Vec::new();
-    Codec::of(r#type).put(text, &mut out);
+    Codec::of(r#type, None).put(text, &mut out);
     String::from_utf8(out).unwrap()
 }
 

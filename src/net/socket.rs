@@ -1,0 +1,318 @@
+//! A socket that is woken for little by little only while little comes.
+//!
+//! A walsender sends each row by itself. To be woken for each costs the reader more than the row, and the walsender too,
+//! which does the waking. So a stream that reads without a pause takes its socket out of the runtime's watch, lets
+//! [`NAP`] pass between two looks, and takes all that has come at once. A look that finds nothing puts it back: whatever
+//! comes after a pause is read as soon as it is there.
+
+use std::fmt::Debug;
+use std::io::{self, ErrorKind, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Sleep;
+
+/// Between two looks at a socket that is not watched.
+const NAP: Duration = Duration::from_millis(1);
+/// So many reads, each within [`NAP`] of the one before, make a load.
+const LOAD: u32 = 16;
+/// The most that is read at once from a socket that is not watched.
+const CHUNK: usize = 64 * 1024;
+
+/// What the runtime can watch, and let go of again.
+pub trait Descriptor: AsyncRead + AsyncWrite + Unpin + Debug + Sized {
+    /// The same socket, not watched, and never waiting.
+    type Unwatched: Read + Write + Unpin + Debug;
+
+    /// Takes it out of the runtime's watch.
+    ///
+    /// # Errors
+    /// The system refuses.
+    fn unwatch(self) -> io::Result<Self::Unwatched>;
+
+    /// Puts it back.
+    ///
+    /// # Errors
+    /// The system refuses.
+    fn watch(unwatched: Self::Unwatched) -> io::Result<Self>;
+}
+
+macro_rules! descriptor {
+    ($watched:ty, $unwatched:ty) => {
+        impl Descriptor for $watched {
+            type Unwatched = $unwatched;
+
+            fn unwatch(self) -> io::Result<Self::Unwatched> {
+                self.into_std()
+            }
+
+            fn watch(unwatched: Self::Unwatched) -> io::Result<Self> {
+                Self::from_std(unwatched)
+            }
+        }
+    };
+}
+
+descriptor!(TcpStream, std::net::TcpStream);
+descriptor!(UnixStream, std::os::unix::net::UnixStream);
+
+/// A socket; see the module.
+#[derive(Debug)]
+pub struct Socket<S: Descriptor> {
+    state: State<S>,
+    /// Whether it may be taken out of the watch at all.
+    gathers: bool,
+    /// Whether a write waits for room, which the watch will tell.
+    write_waits: bool,
+    last_read: Option<Instant>,
+    /// Reads in a row without a pause.
+    streak: u32,
+}
+
+#[derive(Debug)]
+enum State<S: Descriptor> {
+    Watched(S),
+    Unwatched {
+        socket: S::Unwatched,
+        nap: Pin<Box<Sleep>>,
+        /// Whether anything has come since the last nap.
+        brought: bool,
+    },
+    /// The system would not have it in the other state.
+    Lost,
+}
+
+impl<S: Descriptor> Socket<S> {
+    /// `socket`, watched all the time until [`Socket::gather`] is called.
+    pub const fn new(socket: S) -> Self {
+        Self { state: State::Watched(socket), gathers: false, write_waits: false, last_read: None, streak: 0 }
+    }
+
+    /// From now on, what comes under load is gathered.
+    pub const fn gather(&mut self) {
+        self.gathers = true;
+    }
+
+    /// Notes a read; whether so many come that they are better gathered.
+    fn is_loaded(&mut self) -> bool {
+        if !self.gathers {
+            return false;
+        }
+        let now = Instant::now();
+        let close = self.last_read.replace(now).is_some_and(|last| now.duration_since(last) < NAP);
+        self.streak = if close { self.streak.saturating_add(1) } else { 0 };
+        self.streak >= LOAD && !self.write_waits
+    }
+
+    fn unwatch(&mut self) -> io::Result<()> {
+        self.state = match std::mem::replace(&mut self.state, State::Lost) {
+            State::Watched(socket) => {
+                let nap = Box::pin(tokio::time::sleep(NAP));
+                State::Unwatched { socket: socket.unwatch()?, nap, brought: false }
+            }
+            other => other,
+        };
+        Ok(())
+    }
+
+    fn watch(&mut self) -> io::Result<()> {
+        self.streak = 0;
+        self.state = match std::mem::replace(&mut self.state, State::Lost) {
+            State::Unwatched { socket, .. } => State::Watched(S::watch(socket)?),
+            other => other,
+        };
+        Ok(())
+    }
+}
+
+impl<S: Descriptor> AsyncRead for Socket<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.state {
+                State::Watched(socket) => {
+                    ready!(Pin::new(socket).poll_read(cx, buf))?;
+                    if this.is_loaded() {
+                        this.unwatch()?;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                State::Unwatched { socket, nap, brought } => {
+                    ready!(nap.as_mut().poll(cx));
+                    let room = buf.remaining().min(CHUNK);
+                    match socket.read(buf.initialize_unfilled_to(room)) {
+                        Ok(len) => {
+                            buf.advance(len);
+                            // All that there was, if it does not fill the room.
+                            *brought = len == room;
+                            if !*brought {
+                                again(nap);
+                            }
+                            return Poll::Ready(Ok(()));
+                        }
+                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                        Err(error) if error.kind() == ErrorKind::WouldBlock && *brought => {
+                            *brought = false;
+                            again(nap);
+                        }
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => this.watch()?,
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                }
+                State::Lost => return Poll::Ready(Err(ErrorKind::NotConnected.into())),
+            }
+        }
+    }
+}
+
+fn again(nap: &mut Pin<Box<Sleep>>) {
+    nap.as_mut().reset(tokio::time::Instant::now() + NAP);
+}
+
+impl<S: Descriptor> AsyncWrite for Socket<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.state {
+                State::Watched(socket) => {
+                    let written = Pin::new(socket).poll_write(cx, bytes);
+                    this.write_waits = written.is_pending();
+                    return written;
+                }
+                State::Unwatched { socket, .. } => match socket.write(bytes) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => this.watch()?,
+                    written => return Poll::Ready(written),
+                },
+                State::Lost => return Poll::Ready(Err(ErrorKind::NotConnected.into())),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().state {
+            State::Watched(socket) => Pin::new(socket).poll_flush(cx),
+            // A socket holds nothing back.
+            State::Unwatched { .. } => Poll::Ready(Ok(())),
+            State::Lost => Poll::Ready(Err(ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.watch()?;
+        match &mut this.state {
+            State::Watched(socket) => Pin::new(socket).poll_shutdown(cx),
+            _ => Poll::Ready(Err(ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Socket<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        theirs.set_nodelay(true).unwrap();
+        let mut ours = Socket::new(ours);
+        ours.gather();
+        (ours, theirs)
+    }
+
+    const fn is_watched<S: Descriptor>(socket: &Socket<S>) -> bool {
+        matches!(socket.state, State::Watched(_))
+    }
+
+    /// Sends pieces until `socket` is not watched; gives how many bytes were sent and read by then.
+    async fn load(socket: &mut Socket<TcpStream>, peer: &mut TcpStream) -> usize {
+        let mut sent = 0;
+        while is_watched(socket) {
+            peer.write_all(b"row").await.unwrap();
+            sent += 3;
+            socket.read_exact(&mut [0; 3]).await.unwrap();
+        }
+        sent
+    }
+
+    #[tokio::test]
+    async fn what_comes_alone_is_read_from_a_watched_socket() {
+        let (mut socket, mut peer) = pair().await;
+        for _ in 0..LOAD {
+            peer.write_all(b"row").await.unwrap();
+            socket.read_exact(&mut [0; 3]).await.unwrap();
+            assert!(is_watched(&socket));
+        }
+    }
+
+    #[tokio::test]
+    async fn under_load_it_is_not_watched_and_after_a_pause_it_is_again() {
+        let (mut socket, mut peer) = pair().await;
+        load(&mut socket, &mut peer).await;
+        // Nothing comes: the next look puts it back, and what comes then wakes it.
+        let mut byte = [0];
+        let read = socket.read_exact(&mut byte);
+        tokio::pin!(read);
+        assert!(tokio::time::timeout(3 * NAP, &mut read).await.is_err(), "read what was not sent");
+        peer.write_all(b"x").await.unwrap();
+        read.await.unwrap();
+        assert!(is_watched(&socket) && byte == *b"x");
+    }
+
+    #[tokio::test]
+    async fn no_byte_is_lost_or_moved_in_either_direction() {
+        let (socket, peer) = pair().await;
+        let (mut read, mut write) = tokio::io::split(socket);
+        let (mut from_us, mut to_us) = peer.into_split();
+        let bytes = |seed| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            std::iter::repeat_with(move || random.u8(..)).take(8 << 20).collect::<Vec<_>>()
+        };
+        let (theirs, ours) = (bytes(1), bytes(2));
+        let send = {
+            let theirs = theirs.clone();
+            tokio::spawn(async move {
+                let (mut random, mut rest) = (fastrand::Rng::with_seed(3), &theirs[..]);
+                while !rest.is_empty() {
+                    let (piece, left) = rest.split_at(random.usize(1..3000).min(rest.len()));
+                    to_us.write_all(piece).await.unwrap();
+                    rest = left;
+                }
+            })
+        };
+        let answer = {
+            let ours = ours.clone();
+            tokio::spawn(async move {
+                write.write_all(&ours).await.unwrap();
+                write.shutdown().await.unwrap();
+            })
+        };
+        let echoed = tokio::spawn(async move {
+            let mut all = Vec::new();
+            from_us.read_to_end(&mut all).await.unwrap();
+            all
+        });
+        let mut all = Vec::new();
+        read.read_to_end(&mut all).await.unwrap();
+        assert!(all == theirs);
+        send.await.unwrap();
+        answer.await.unwrap();
+        assert!(echoed.await.unwrap() == ours);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_seen_whether_it_is_watched_or_not() {
+        let (mut socket, mut peer) = pair().await;
+        load(&mut socket, &mut peer).await;
+        drop(peer);
+        assert_eq!(socket.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+}
