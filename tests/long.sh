@@ -30,15 +30,18 @@ step() {
     fi
 }
 
-# fuzz TARGET: a minute, from the coverage that the compiler of every day can give.
+# fuzz TARGET: a minute, from the coverage that the compiler of every day can give. It begins with valid input: messages of
+# every kind in fuzz/seeds, and our own configuration files.
 fuzz() {
+    local seeds=fuzz/seeds/$1
+    [ "$1" != config ] || seeds=config
     mkdir -p "fuzz/corpus/$1"
     RUSTFLAGS='--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
         -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions' \
         "$cargo" run --release --manifest-path fuzz/Cargo.toml --target-dir target/fuzz \
         --target "$(rustc -vV | sed -n 's/^host: //p')" --bin "$1" -- \
-        -max_total_time=60 -rss_limit_mb=2048 -artifact_prefix="$folder/" "fuzz/corpus/$1"
+        -max_total_time=60 -rss_limit_mb=2048 -artifact_prefix="$folder/" "fuzz/corpus/$1" "$seeds"
 }
 
 "$cargo" test --features faults --test it --no-run

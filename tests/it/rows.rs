@@ -350,3 +350,133 @@ async fn odd_names_wide_rows_and_no_columns_arrive_as_they_are() {
         assert_eq!([&lines[5]["action"], &lines[6]["action"]], ["delete", "truncate"]);
     }
 }
+
+#[tokio::test]
+async fn what_is_replayed_from_elsewhere_arrives_too() {
+    for major in ENDS {
+        let mut flow = Flow::start(Cluster::shared(major), "CREATE TABLE t (id int PRIMARY KEY)", "").await;
+        let origin = format!("elsewhere of {}", flow.dbname);
+        let begin =
+            format!("SELECT pg_replication_origin_create('{origin}'), pg_replication_origin_session_setup('{origin}')");
+        let statements = [
+            &*begin,
+            "BEGIN; SELECT pg_replication_origin_xact_setup('0/123', now()); INSERT INTO t VALUES (1); COMMIT",
+            "SELECT pg_replication_origin_session_reset()",
+            "INSERT INTO t VALUES (2)",
+        ];
+        let expected = json!([["insert", "t", { "id": 1 }, null], ["insert", "t", { "id": 2 }, null]]);
+        assert_eq!(flow.brief(&statements).await, expected, "PostgreSQL {major}");
+        flow.run(&[&format!("SELECT pg_replication_origin_drop('{origin}')")]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_partition_may_come_and_go_in_mid_stream() {
+    for major in ENDS {
+        for root in [true, false] {
+            let setup = "
+                CREATE TABLE part (id int PRIMARY KEY, t text) PARTITION BY RANGE (id);
+                CREATE TABLE low PARTITION OF part FOR VALUES FROM (0) TO (10);";
+            let keys = format!("publish_via_partition_root = {root}");
+            let mut flow = Flow::start(Cluster::shared(major), setup, &keys).await;
+            let brief = flow.brief(&[
+                "INSERT INTO part VALUES (1, 'a')",
+                "CREATE TABLE high (gone int, t text, id int NOT NULL PRIMARY KEY)",
+                "ALTER TABLE high DROP gone",
+                "INSERT INTO high VALUES ('alone', 11)",
+                "ALTER TABLE part ATTACH PARTITION high FOR VALUES FROM (10) TO (20)",
+                "UPDATE part SET id = 12 WHERE id = 1",
+                "ALTER TABLE part ADD n int DEFAULT 7",
+                "UPDATE part SET t = 'b' WHERE id = 12",
+                "ALTER TABLE part DETACH PARTITION high",
+                "DELETE FROM high WHERE id = 11",
+            ]);
+            let (low, high) = if root { ("part", "part") } else { ("low", "high") };
+            let expected = json!([
+                ["insert", low, { "id": 1, "t": "a" }, null],
+                ["insert", "high", { "t": "alone", "id": 11 }, null],
+                ["delete", low, { "id": 1 }, null],
+                ["insert", high, { "id": 12, "t": "a" }, null],
+                ["update", high, { "id": 12, "t": "b", "n": 7 }, {}],
+                ["delete", "high", { "id": 11 }, null],
+            ]);
+            assert_eq!(brief.await, expected, "PostgreSQL {major}, root {root}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_replica_identity_may_change_in_mid_stream() {
+    for major in ENDS {
+        let setup = "
+            CREATE TABLE t (id int PRIMARY KEY, k text NOT NULL UNIQUE, n int, big text);
+            ALTER TABLE t ALTER big SET STORAGE EXTERNAL;";
+        let keys = "allow_no_identity = [\"public.t\"]";
+        let mut flow = Flow::start(Cluster::shared(major), setup, keys).await;
+        flow.run(&[
+            "INSERT INTO t VALUES (1, 'k', 1, repeat('x', 10000))",
+            "UPDATE t SET n = 2",
+            "ALTER TABLE t REPLICA IDENTITY USING INDEX t_k_key",
+            "UPDATE t SET n = 3",
+            "UPDATE t SET k = 'l'",
+            "ALTER TABLE t REPLICA IDENTITY FULL",
+            "UPDATE t SET n = 4",
+            "ALTER TABLE t REPLICA IDENTITY DEFAULT",
+            "UPDATE t SET id = 2",
+            "ALTER TABLE t REPLICA IDENTITY NOTHING",
+            "INSERT INTO t VALUES (3, 'm', 1, NULL)",
+        ])
+        .await;
+        let lines = flow.take().await;
+        let brief = |line: &Value| json!([line["record"], line["changes"], line["metadata"].get("unchanged")]);
+        let brief: Vec<_> = lines[1..].iter().map(brief).collect();
+        let big = "x".repeat(10_000);
+        let expected = json!([
+            [{ "id": 1, "k": "k", "n": 2 }, {}, ["big"]],
+            [{ "id": 1, "k": "k", "n": 3 }, {}, ["big"]],
+            [{ "id": 1, "k": "l", "n": 3 }, { "k": "k" }, ["big"]],
+            [{ "id": 1, "k": "l", "n": 4, "big": big }, { "n": 3 }, null],
+            [{ "id": 2, "k": "l", "n": 4 }, { "id": 1 }, ["big"]],
+            [{ "id": 3, "k": "m", "n": 1, "big": null }, null, null],
+        ]);
+        assert_eq!(json!(brief), expected, "PostgreSQL {major}");
+    }
+}
+
+/// What would break a line, or a parser, if it were handed on as it is.
+#[tokio::test]
+async fn a_line_stays_a_line_whatever_is_in_a_value() {
+    for major in ENDS {
+        let table = "CREATE TABLE t (id int PRIMARY KEY, t text, j json)";
+        let mut flow = Flow::start(Cluster::shared(major), table, "").await;
+        // Every character that text can hold and JSON cannot, and what some take for a line break.
+        let odd: String =
+            (1..0x20).map(char::from).chain("\u{7f}\u{85}\u{2028}\u{2029}\u{feff}\u{fffe}".chars()).collect();
+        let json = "{\r\n\t\"a\" :\n\"\\u0000\\n\u{2028}\u{85}\" }";
+        flow.client.execute("INSERT INTO t VALUES (1, $1, $2::text::json)", &[&odd, &json]).await.unwrap();
+        flow.slotd.await_acknowledged(flow.cluster, &flow.dbname).await;
+        let [file] = &flow.slotd.files(&flow.dbname)[..] else { panic!("several files") };
+        let text = std::fs::read(file).unwrap();
+        let control = text.iter().filter(|byte| **byte < 0x20).count();
+        assert_eq!((control, text.ends_with(b"\n")), (2, true), "a tab of the json between tokens, and the line's end");
+        let line: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(line["record"]["t"], *odd, "PostgreSQL {major}");
+        assert_eq!(line["record"]["j"], json!({ "a": "\0\n\u{2028}\u{85}" }), "PostgreSQL {major}");
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_changes_nothing_published_leaves_no_line_and_is_acknowledged() {
+    for major in ENDS {
+        let setup = "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY)";
+        let mut flow = Flow::start(Cluster::shared(major), setup, "tables = [\"public.t\"]").await;
+        let brief = flow.brief(&[
+            "INSERT INTO other VALUES (1)",
+            "CREATE TABLE third ()",
+            "BEGIN; INSERT INTO other VALUES (2); INSERT INTO t VALUES (1); TRUNCATE other; COMMIT",
+            "BEGIN; SAVEPOINT a; INSERT INTO t VALUES (2); ROLLBACK TO a; INSERT INTO other VALUES (3); COMMIT",
+            "DELETE FROM t WHERE false",
+        ]);
+        assert_eq!(brief.await, json!([["insert", "t", { "id": 1 }, null]]), "PostgreSQL {major}");
+    }
+}
