@@ -28,6 +28,8 @@ create type samples.none as ();
 create type samples.nested as (pairs samples.pair[], doc json, at timestamptz, moods samples.mood[], few samples.few);
 create type samples.deep as ("Odd ""name""" samples.nested, price numeric);
 create domain samples.some as samples.pair;
+create domain samples.same as samples.some;
+create domain samples.pairs as samples.pair[];
 create type samples.textrange as range (subtype = text, collation = "C");
 alter type samples.pair add attribute gone integer;
 alter type samples.pair drop attribute gone;
@@ -112,6 +114,8 @@ pub(crate) const SAMPLES: &[(&str, &str)] = &[
         r#"("(""{""""(1,\\\\""""a \\\\""""\\\\""""\\\\\\\\\\\\\\\\ b\\\\"""")"""",NULL}"",""{""""k"""":
  [""""it\\\\""""s""""]}"",""2026-01-01 00:00:00+00"",""{sad,"""""""",""""happy \\\\""""as\\\\"""" can, be""""}"",5)",19.90)"#,
     ),
+    ("samples.same", "(1,\"two words\")"), ("samples.pairs", "{\"(1,\\\"a b\\\")\",NULL}"),
+    ("json", "\"\u{2028}\\t\\u0001\u{85}\""),
     ("samples.textrange", "[a,\"b c\")"), ("samples.textmultirange", "{[a,b),[\"c,d\",e)}"),
 ];
 
