@@ -1,7 +1,5 @@
 //! Composite types that are altered while values of them are on their way: no value ever gets a name that is not its own.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, Flow, Options};
@@ -135,12 +133,9 @@ async fn rows_from_before_the_first_look_are_named_only_if_their_type_has_not_ch
         assert_eq!(records(&mut flow, &[&insert(3, "(1,'x')")]).await, expected, "PostgreSQL {major}");
 
         // Once the slot's horizon has passed the change, a new start knows at once.
-        let behind = "SELECT count(*) FROM pg_replication_slots, pg_attribute
+        let behind = "SELECT txid_current(); CHECKPOINT; SELECT count(*) FROM pg_replication_slots, pg_attribute
             WHERE attrelid = 'pair'::regclass AND age(pg_attribute.xmin) <= age(pg_replication_slots.catalog_xmin)";
-        while cluster.value(&flow.dbname, behind).await.as_deref() != Some("0") {
-            cluster.execute("postgres", "SELECT txid_current(); CHECKPOINT").await;
-            flow.slotd.await_acknowledged(&cluster, &flow.dbname).await;
-        }
+        cluster.await_value(&flow.dbname, behind, "0").await;
         assert!(flow.slotd.sigterm().await.success());
         flow.run(&[&insert(4, "(1,'x')")]).await;
         flow.slotd.start();
@@ -169,10 +164,7 @@ async fn the_session_that_looks_at_types_is_closed_when_the_stream_is_idle() {
     assert_eq!(records(&mut flow, &[&insert(1, "(1,'x')")]).await.len(), 1);
     let sessions = "SELECT count(*) FROM pg_stat_activity
         WHERE application_name LIKE 'slotd/%' AND backend_type = 'client backend'";
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    while cluster.value("postgres", sessions).await.as_deref() != Some("0") {
-        assert!(tokio::time::Instant::now() < deadline, "a session is kept");
-    }
+    cluster.await_value("postgres", sessions, "0").await;
     // And made again, for one that was broken off as well.
     assert_eq!(records(&mut flow, &[&insert(2, "(1,'x')")]).await, [record(2, &json!({ "a": 1, "b": "x" }))]);
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

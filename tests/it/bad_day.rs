@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
@@ -77,9 +76,12 @@ impl<'a> Scene<'a> {
         format!("slotd_{}", self.dbname)
     }
 
+    fn slot_sql(&self, column: &str) -> String {
+        format!("SELECT {column} FROM pg_replication_slots WHERE slot_name = '{}'", self.slot())
+    }
+
     async fn slot_column(&self, column: &str) -> Option<String> {
-        let sql = format!("SELECT {column} FROM pg_replication_slots WHERE slot_name = '{}'", self.slot());
-        self.cluster.value("postgres", &sql).await
+        self.cluster.value("postgres", &self.slot_sql(column)).await
     }
 
     async fn accept_gap(&mut self) {
@@ -163,9 +165,8 @@ fn impatient(major: u32) -> Cluster {
 async fn give_up(scene: &Scene<'_>) {
     let filler = "CREATE TABLE IF NOT EXISTS filler (t text); ALTER TABLE filler SET UNLOGGED; SELECT pg_switch_wal();
         SELECT pg_logical_emit_message(false, 'filler', repeat('x', 8000000)); CHECKPOINT";
-    while scene.slot_column("wal_status").await.as_deref() != Some("lost") {
-        scene.cluster.execute("postgres", filler).await;
-    }
+    let sql = format!("{filler}; {}", scene.slot_sql("wal_status"));
+    scene.cluster.await_value("postgres", &sql, "lost").await;
 }
 
 #[tokio::test]
@@ -488,9 +489,7 @@ async fn a_reload_that_waits_for_a_stuck_stream_holds_up_neither_others_nor_a_st
     scene.slotd.ask_to_end();
     for name in [&other, &third] {
         let active = format!("SELECT active FROM pg_replication_slots WHERE slot_name = 'slotd_{name}'");
-        while cluster.value("postgres", &active).await.as_deref() != Some("f") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        cluster.await_value("postgres", &active, "f").await;
     }
     // The stuck one may take its hour, unless it is asked again.
     assert!(scene.slotd.log().contains("stopping"), "{}", scene.slotd.log());

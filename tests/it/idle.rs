@@ -50,9 +50,7 @@ async fn quiet_slots_beside_a_busy_database_advance_with_one_write_a_second() {
         // A running_xacts record, which moves restart_lsn, comes with every checkpoint at the latest.
         cluster.execute("postgres", "CHECKPOINT").await;
         let behind = format!("SELECT count(*) FROM pg_replication_slots WHERE restart_lsn <= '{}'", restart.unwrap());
-        while cluster.value("postgres", &behind).await.as_deref() != Some("0") {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        cluster.await_value("postgres", &behind, "0").await;
         stop.cancel();
         let commits = writer.await.unwrap();
         assert!(commits > 100, "not busy at all: {commits} commits");
@@ -162,9 +160,7 @@ async fn a_frozen_slotd_is_dropped_and_comes_back_exact() {
     slotd.await_acknowledged(&cluster, &dbname).await;
     slotd.freeze();
     let walsenders = "SELECT count(*) FROM pg_replication_slots WHERE active";
-    while cluster.value("postgres", walsenders).await.as_deref() != Some("0") {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    cluster.await_value("postgres", walsenders, "0").await;
     slotd.thaw();
     slotd.await_acknowledged(&cluster, &dbname).await;
     workload.stop().await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,8 +20,8 @@ fn parsed(text: &str) -> Vec<Value> {
 }
 
 /// The finished files, the oldest first.
-fn finished(slotd: &Slotd, dbname: &str) -> Vec<PathBuf> {
-    let Ok(folder) = fs::read_dir(slotd.state_dir().join("changes")) else { return Vec::new() };
+fn finished(state_dir: &Path, dbname: &str) -> Vec<PathBuf> {
+    let Ok(folder) = fs::read_dir(state_dir.join("changes")) else { return Vec::new() };
     let mut paths: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
     let is_finished = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -53,7 +53,7 @@ async fn finished_files_are_whole_and_may_be_taken_away_while_the_stream_runs() 
     let workload = History::begin(cluster, &dbname, 2, seed());
     let (mut taken, mut names, mut lines) = (0, BTreeSet::new(), Vec::new());
     while taken < 12 {
-        for path in finished(&slotd, &dbname) {
+        for path in finished(&slotd.state_dir(), &dbname) {
             let text = fs::read_to_string(&path).unwrap();
             assert!(text.ends_with('\n') && text.len() >= 64 << 10, "{} has {} bytes", path.display(), text.len());
             lines.extend(parsed(&text));
@@ -69,7 +69,8 @@ async fn finished_files_are_whole_and_may_be_taken_away_while_the_stream_runs() 
             slotd.start();
             slotd.await_state(&dbname, "streaming").await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        let folder = slotd.state_dir();
+        slotd.await_until(&dbname, |_| !finished(&folder, &dbname).is_empty()).await;
     }
     workload.stop().await;
     slotd.await_acknowledged(cluster, &dbname).await;
@@ -93,7 +94,7 @@ async fn keep_gives_up_the_oldest_files_by_age() {
     slotd.await_acknowledged(cluster, &dbname).await;
     // Their age is all that is waited for.
     let old = |path: &PathBuf| fs::metadata(path).unwrap().modified().unwrap().elapsed().unwrap().as_secs() >= 1;
-    let before = finished(&slotd, &dbname);
+    let before = finished(&slotd.state_dir(), &dbname);
     assert!(!before.is_empty());
     while !before.iter().all(|path| !path.exists() || old(path)) {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -102,7 +103,7 @@ async fn keep_gives_up_the_oldest_files_by_age() {
     slotd.await_acknowledged(cluster, &dbname).await;
     assert!(before.iter().all(|path| !path.exists()), "{before:?}");
     let current = slotd.state_dir().join(format!("changes/{dbname}.jsonl"));
-    let ids = ids(&[finished(&slotd, &dbname), vec![current]].concat());
+    let ids = ids(&[finished(&slotd.state_dir(), &dbname), vec![current]].concat());
     let first = ids[0];
     assert!(first > 1, "nothing was given up");
     assert!(ids.iter().copied().eq(first..=1200), "a hole from {first} to 1200");

@@ -5,10 +5,12 @@ use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
-use super::server::{Options, Server};
+use super::server::{Options, PATIENCE, Server};
 use super::session::connect;
 
 /// The versions that every test of a server's behaviour runs on.
@@ -66,13 +68,24 @@ impl Cluster {
         self.connect(dbname).await.batch_execute(sql).await.unwrap();
     }
 
-    /// The first column of the first row, as text; `None` for a null or no row.
+    /// The first column of the last row, as text; `None` for a null or no row.
     pub(crate) async fn value(&self, dbname: &str, sql: &str) -> Option<String> {
-        let answers = self.connect(dbname).await.simple_query(sql).await.unwrap();
-        answers.iter().find_map(|answer| match answer {
-            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
-            _ => None,
-        })?
+        value(&self.connect(dbname).await, sql).await
+    }
+
+    /// Waits until the value of `sql` is `wanted`; panics after a minute. It is run again and again, so what has to be
+    /// repeated until then may stand in it, before the question.
+    pub(crate) async fn await_value(&self, dbname: &str, sql: &str, wanted: &str) {
+        let client = self.connect(dbname).await;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let last = value(&client, sql).await;
+            if last.as_deref() == Some(wanted) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "still {last:?}, and not {wanted:?}: {sql}\n{}", self.log());
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Makes a database whose name no other test of the process has, and so no other slot made from it.
@@ -135,4 +148,12 @@ impl Cluster {
     pub(crate) async fn promote(&self) {
         assert_eq!(self.value("postgres", "SELECT pg_promote()").await.as_deref(), Some("t"), "{}", self.log());
     }
+}
+
+async fn value(client: &Client, sql: &str) -> Option<String> {
+    let answers = client.simple_query(sql).await.unwrap();
+    answers.iter().rev().find_map(|answer| match answer {
+        tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
+        _ => None,
+    })?
 }

@@ -90,12 +90,9 @@ impl History {
 
     /// Waits until so many changes more are committed; for a workload that runs on a server that does.
     pub(crate) async fn await_more(cluster: &Cluster, dbname: &str, more: i64) {
-        let client = cluster.connect(dbname).await;
-        let count = async || client.query_one("SELECT count(*) FROM journal", &[]).await.unwrap().get::<_, i64>(0);
-        let before = count().await;
-        while count().await < before + more {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let enough = format!("SELECT count(*) + {more} FROM journal");
+        let enough = cluster.value(dbname, &enough).await.unwrap();
+        cluster.await_value(dbname, &format!("SELECT count(*) >= {enough} FROM journal"), "t").await;
     }
 
     /// What was committed, in the order of stamps.

@@ -17,8 +17,8 @@ use super::guard::{Folder, User};
 /// Why a server could not be had.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a server may take to start or to stop, and a test for a value in it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a server is made.
 #[derive(Debug, Clone, Default)]

@@ -27,6 +27,13 @@ async fn every_version_comes_back_from_every_end() {
     }
 }
 
+/// With the clock paused the minute is over as soon as the server has answered often enough.
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "still Some(\"1\"), and not \"2\"")]
+async fn a_value_that_never_comes_fails_its_test() {
+    Cluster::shared(18).await_value("postgres", "SELECT 0; SELECT 1", "2").await;
+}
+
 #[tokio::test]
 async fn a_snapshot_is_restored_promoted_and_doubled() {
     const TIMELINE: &str = "SELECT timeline_id FROM pg_control_checkpoint()";
