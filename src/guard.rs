@@ -24,11 +24,12 @@ const DOORS: usize = 8;
 /// The budget where neither the file nor the server sets one.
 const DEFAULT_BUDGET: u64 = 10 << 30;
 
-/// What was last seen of a slot.
+/// What was last seen of a slot, and of its server as far as the slot's stream is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    Absent,
-    Present(Box<SlotFacts>),
+pub struct Seen {
+    /// `None` if there is none.
+    pub slot: Option<SlotFacts>,
+    pub synchronous_standby_names: String,
 }
 
 /// One slot under watch.
@@ -111,7 +112,8 @@ fn report(watched: &Watched, server: &ServerFacts, slot: Option<&SlotFacts>) {
     });
     reporter.wal(slot.map(|slot| wal_use(watched.database.max_retained_wal, server, slot)));
     reporter.observed();
-    let seen = slot.map_or(Seen::Absent, |slot| Seen::Present(Box::new(slot.clone())));
+    let synchronous_standby_names = server.synchronous_standby_names.clone();
+    let seen = Seen { slot: slot.cloned(), synchronous_standby_names };
     watched.seen.send_if_modified(|last| {
         let news = last.as_ref() != Some(&seen);
         *last = Some(seen);

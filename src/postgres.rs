@@ -6,6 +6,7 @@ mod history;
 pub mod identity;
 mod replication;
 mod sql;
+pub mod sync_standby;
 pub mod trouble;
 pub mod types;
 

@@ -59,6 +59,7 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         bytes => Ok(Budget::Bytes(bytes)),
     });
     let allow_no_identity = at.list("allow_no_identity", false, names::table);
+    let allow_sync_standby = at.flag("allow_sync_standby");
 
     let name = name?;
     let slot_span = at.key("slot_name");
@@ -91,6 +92,7 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         sinks: sinks.clone(),
         max_retained_wal: max_retained_wal.map_or(Budget::Server, |at| at.value),
         allow_no_identity: allow_no_identity.map(values).unwrap_or_default(),
+        allow_sync_standby: allow_sync_standby.is_some_and(|at| at.value),
     });
     Some(Entry { name, server, slot, slot_span, sinks, database })
 }

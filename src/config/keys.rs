@@ -28,6 +28,7 @@ pub(super) const CONNECTION: &[&str] = &[
 /// The keys of a database that say what its slot is like; they may stand in `replication_slots` instead.
 pub(super) const SLOT: &[&str] = &[
     "allow_no_identity",
+    "allow_sync_standby",
     "max_retained_wal",
     "publication_name",
     "publish",

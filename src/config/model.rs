@@ -112,6 +112,8 @@ pub struct Database {
     pub max_retained_wal: Budget,
     /// Tables that may be published though their UPDATE and DELETE will fail.
     pub allow_no_identity: Vec<TableName>,
+    /// Whether it is streamed though the server counts our session as a synchronous standby.
+    pub allow_sync_standby: bool,
 }
 
 /// The operator's wish.

@@ -24,6 +24,8 @@ pub struct ServerFacts {
     pub wal_level: String,
     /// `max_slot_wal_keep_size` in bytes; `None` without a limit.
     pub max_slot_wal_keep_size: Option<u64>,
+    /// Which standbys a COMMIT waits for.
+    pub synchronous_standby_names: String,
     /// The end of WAL; on a standby, of what it has received.
     pub wal_end: Lsn,
 }
@@ -34,7 +36,8 @@ const SERVER: &str = "\
            coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
            (select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'),
            (case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
-                 else pg_current_wal_lsn() end)::text";
+                 else pg_current_wal_lsn() end)::text,
+           current_setting('synchronous_standby_names')";
 
 /// What the server is.
 ///
@@ -49,6 +52,7 @@ pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
         wal_level: row.try_get(2)?,
         max_slot_wal_keep_size: u64::try_from(megabytes).ok().map(|mb| mb << 20),
         wal_end: row.try_get::<_, Option<&str>>(4)?.and_then(|lsn| lsn.parse().ok()).unwrap_or_default(),
+        synchronous_standby_names: row.try_get(5)?,
     })
 }
 

@@ -7,6 +7,7 @@ use crate::config::{Database, Publish, Scope};
 use crate::ident::{TableName, quote_ident};
 use crate::postgres::catalog::{PublicationFacts, SlotFacts};
 use crate::postgres::identity::{Unpublishable, Why};
+use crate::postgres::sync_standby;
 use crate::postgres::trouble::{Class, Diagnosis};
 use crate::status::{Finding, Holder, Reason, Trouble};
 use crate::stream::Holes;
@@ -53,6 +54,7 @@ pub enum Refusal {
 pub fn plan(database: &Database, observed: &Observed, known: bool, holes: Holes, own: &str) -> Plan {
     let mut plan = Plan { findings: findings(database, observed), ..Plan::default() };
     plan.refusal = refuse_server(observed)
+        .or_else(|| sync_standby(database, &observed.server.synchronous_standby_names, own).map(Refusal::Trouble))
         .or_else(|| refuse_publication(database, observed).map(Refusal::Trouble))
         .or_else(|| refuse_slot(database, observed, known, holes, own));
     if plan.refusal.is_some() {
@@ -101,6 +103,23 @@ fn refuse_server(observed: &Observed) -> Option<Refusal> {
         return None;
     };
     Some(Refusal::Trouble(diagnosis))
+}
+
+/// Why a slot may not be streamed, if every COMMIT of the application would wait for its sink.
+#[must_use]
+pub fn sync_standby(database: &Database, synchronous_standby_names: &str, own: &str) -> Option<Diagnosis> {
+    let counts = !database.allow_sync_standby && sync_standby::lists(synchronous_standby_names, own);
+    counts.then(|| {
+        operator(
+            Reason::SyncStandby,
+            format!(
+                "synchronous_standby_names is {synchronous_standby_names}, which counts slotd as a synchronous standby: \
+                 every COMMIT would wait for its sink"
+            ),
+            "name the standbys one by one: ALTER SYSTEM SET synchronous_standby_names = 'standby1, standby2'; SELECT \
+             pg_reload_conf(); or set `allow_sync_standby = true`",
+        )
+    })
 }
 
 fn refuse_publication(database: &Database, observed: &Observed) -> Option<Diagnosis> {

@@ -84,6 +84,8 @@ pub enum Reason {
     SlotUnusable,
     /// slotd has just begun with it.
     Starting,
+    /// The server counts our session as a synchronous standby: a sink that is blocked would hang every COMMIT.
+    SyncStandby,
     /// The server's certificate or TLS itself was refused.
     Tls,
 }
@@ -113,6 +115,7 @@ impl Reason {
             Self::SlotMissing => "slot_missing",
             Self::SlotUnusable => "slot_unusable",
             Self::Starting => "starting",
+            Self::SyncStandby => "sync_standby",
             Self::Tls => "tls",
         }
     }

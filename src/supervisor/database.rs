@@ -200,17 +200,20 @@ impl Keep {
 
     /// Streams, and looks at the publication every so often.
     async fn stream(&mut self, started: Started, stop: &CancellationToken) -> End {
-        let Self { pipeline, resumes, poke, .. } = self;
+        let Self { pipeline, resumes, poke, seen, .. } = self;
         let Pipeline { database, connector, reporter, .. } = &*pipeline;
+        let own = connector.application_name();
         let first = CHECK_PERIOD.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
         let mut checks = interval_at(Instant::now() + first, CHECK_PERIOD);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let streaming = pipeline.run(started, stop);
-        tokio::pin!(streaming);
+        let sync_standby = next(seen, |seen| provision::sync_standby(database, &seen.synchronous_standby_names, own));
+        tokio::pin!(streaming, sync_standby);
         loop {
             tokio::select! {
                 biased;
                 end = &mut streaming => return end,
+                diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
                 Some(asked) = resumes.recv() => {
                     answer(Some(asked), Err(not_lost()));
                     continue;
@@ -221,6 +224,7 @@ impl Keep {
             let checked = tokio::select! {
                 biased;
                 end = &mut streaming => return end,
+                diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
                 checked = provision::check(database, connector) => checked,
             };
             match checked {
@@ -302,17 +306,18 @@ impl Keep {
 
 /// Waits until the guard sees that the slot is gone or invalidated.
 async fn gone(seen: &mut watch::Receiver<Option<Seen>>) {
-    let is_gone = |seen: &Option<Seen>| match seen {
-        Some(Seen::Absent) => true,
-        Some(Seen::Present(slot)) => slot.invalidation().is_some(),
-        None => false,
-    };
+    let is_gone = |seen: &Seen| seen.slot.as_ref().is_none_or(|slot| slot.invalidation().is_some());
+    next(seen, |seen| is_gone(seen).then_some(())).await;
+}
+
+/// Waits until the guard sees what `wanted` is after; what it saw before does not count.
+async fn next<T>(seen: &mut watch::Receiver<Option<Seen>>, wanted: impl Fn(&Seen) -> Option<T>) -> T {
     while seen.changed().await.is_ok() {
-        if is_gone(&seen.borrow_and_update()) {
-            return;
+        if let Some(found) = seen.borrow_and_update().as_ref().and_then(&wanted) {
+            return found;
         }
     }
-    std::future::pending::<()>().await;
+    std::future::pending().await
 }
 
 fn not_lost() -> Refusal {

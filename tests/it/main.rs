@@ -43,6 +43,8 @@ mod stream;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod sync_standby;
+#[cfg(test)]
 mod types;
 #[cfg(test)]
 mod warnings;

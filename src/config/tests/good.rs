@@ -126,6 +126,7 @@ publish_via_partition_root = false
 sink = ["kept", "screen"]
 max_retained_wal = "5GB"
 allow_no_identity = ["log.lines"]
+allow_sync_standby = true
 "#,
     );
     let agent = &config.agent;
@@ -169,13 +170,14 @@ allow_no_identity = ["log.lines"]
     assert_eq!(shop.sinks, [sink("kept"), sink("screen")]);
     assert_eq!(shop.max_retained_wal, Budget::Bytes(5 << 30));
     assert_eq!(shop.allow_no_identity, [table("log", "lines")]);
+    assert!(shop.allow_sync_standby);
 }
 
 #[test]
 fn the_nested_form_says_the_same() {
     let keys = "slot_name = \"a\"\npublication_name = \"b\"\nstatus = \"disabled\"\nschemas = [\"sales\"]\n\
                 publish = \"insert\"\npublish_via_partition_root = true\nsink = \"changes\"\nmax_retained_wal = \"1GB\"\n\
-                allow_no_identity = [\"t\"]\n";
+                allow_no_identity = [\"t\"]\nallow_sync_standby = true\n";
     let nested = one(&shop(&format!("[[postgres_databases.replication_slots]]\n{keys}")));
     assert_eq!(nested, one(&shop(keys)));
     assert_eq!(nested.scope, Some(Scope::Schemas(vec!["sales".to_owned()])));

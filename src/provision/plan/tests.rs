@@ -32,6 +32,7 @@ fn nothing() -> Observed {
             in_recovery: false,
             wal_level: "logical".to_owned(),
             max_slot_wal_keep_size: None,
+            synchronous_standby_names: String::new(),
             wal_end: Lsn(1000),
         },
         publication: None,
