@@ -27,7 +27,7 @@ servers: ## Postgres 15 to 18, in .servers or $SLOTD_SERVERS
 test: servers ## every test but the long ones, against Postgres 15 to 18
 	@$(CARGO) test $(FLAGS) --features faults --lib --test it </dev/null
 
-test-long: servers ## the long tests and the fuzz targets, step by step; goes on where it stopped (FRESH=1: anew)
+test-long: servers ## the long tests and the fuzz targets, step by step; goes on where it stopped in this tree (FRESH=1: anew)
 	@FRESH=$(FRESH) CARGO="$(CARGO)" tests/long.sh
 
 lint: ## format, clippy, licences and sources, shell
