@@ -6,10 +6,6 @@ FLAGS  = $(if $(JOBS),-j$(JOBS))
 FOR   ?=
 FRESH ?=
 
-ifndef SLOTD_SERVERS
-export SLOTD_SERVERS := $(shell tests/servers.sh --where)
-endif
-
 .PHONY: help demo test test-long lint fmt bench doc servers
 .DEFAULT_GOAL := help
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -108,6 +109,26 @@ async fn nothing_is_left_of_a_process_that_is_killed() {
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.unwrap();
     assert!(fs::read_link(format!("/proc/{pid}/cwd")).is_err(), "postgres {pid} runs on");
+}
+
+#[test]
+fn servers_are_kept_in_no_folder_that_others_can_change() {
+    let parent = tempfile::tempdir().unwrap();
+    let (open, own) = (parent.path().join("open"), parent.path().join("own"));
+    for (folder, mode) in [(&open, 0o777), (&own, 0o755)] {
+        fs::create_dir(folder).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let link = parent.path().join("link");
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    for place in [open, link] {
+        // There is no such version: nothing is fetched in any case.
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers.sh");
+        let output = Command::new(script).arg("99").env("SLOTD_SERVERS", &place).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("nobody else can write to"), "{said}");
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "{said}");
+    }
 }
 
 #[tokio::test]
