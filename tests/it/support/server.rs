@@ -274,7 +274,7 @@ fn children_of(parent: u32) -> Result<Vec<i32>, Failure> {
 }
 
 /// A port that nobody listens on, below those that the kernel gives to outgoing connections.
-fn free_port() -> Result<u16, Failure> {
+pub(crate) fn free_port() -> Result<u16, Failure> {
     (0..1000)
         .map(|_| fastrand::u16(20_000..32_000))
         .find(|port| {
