@@ -26,10 +26,11 @@ test: servers ## every test but the long ones, against Postgres 15 to 18
 test-long: servers ## the long tests and the fuzz targets, step by step; goes on where it stopped in this tree (FRESH=1: anew)
 	@FRESH=$(FRESH) CARGO="$(CARGO)" tests/long.sh
 
-lint: ## format, clippy, licences and sources, shell
+lint: ## format, clippy, the fuzz targets, licences and sources, shell
 	$(CARGO) fmt --check
 	$(CARGO) clippy -q $(FLAGS) --all-targets --features faults -- -D warnings
 	$(CARGO) clippy -q $(FLAGS) --bins --lib --examples -- -D warnings
+	$(CARGO) check -q $(FLAGS) --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level warn check bans licenses sources; \
 		else echo 'lint: no cargo-deny here, deny.toml is not checked'; fi
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/*.sh; \
