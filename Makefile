@@ -6,10 +6,6 @@ FLAGS  = $(if $(JOBS),-j$(JOBS))
 FOR   ?=
 FRESH ?=
 
-ifndef SLOTD_SERVERS
-export SLOTD_SERVERS := $(shell tests/servers.sh --where)
-endif
-
 .PHONY: help demo test test-long lint fmt bench doc servers
 .DEFAULT_GOAL := help
 
@@ -27,13 +23,14 @@ servers: ## Postgres 15 to 18, in .servers or $SLOTD_SERVERS
 test: servers ## every test but the long ones, against Postgres 15 to 18
 	@$(CARGO) test $(FLAGS) --features faults --lib --test it </dev/null
 
-test-long: servers ## the long tests and the fuzz targets, step by step; goes on where it stopped (FRESH=1: anew)
+test-long: servers ## the long tests and the fuzz targets, step by step; goes on where it stopped in this tree (FRESH=1: anew)
 	@FRESH=$(FRESH) CARGO="$(CARGO)" tests/long.sh
 
-lint: ## format, clippy, licences and sources, shell
+lint: ## format, clippy, the fuzz targets, licences and sources, shell
 	$(CARGO) fmt --check
 	$(CARGO) clippy -q $(FLAGS) --all-targets --features faults -- -D warnings
 	$(CARGO) clippy -q $(FLAGS) --bins --lib --examples -- -D warnings
+	$(CARGO) check -q $(FLAGS) --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level warn check bans licenses sources; \
 		else echo 'lint: no cargo-deny here, deny.toml is not checked'; fi
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/*.sh; \

@@ -2,14 +2,29 @@
 # The long tests, one step after another: every ignored test of tests/it, then a minute of each fuzz target.
 #
 # A step that passed is noted in target/test-long/done and not run again, so that a run that was stopped goes on where
-# it was; FRESH=1 begins anew. The output of all steps is in target/test-long/log. Ends with the steps that failed.
+# it was. The note holds for the tree as it stands, and until all have passed; FRESH=1 begins anew as well. The output of
+# all steps is in target/test-long/log. Ends with the steps that failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
 folder=target/test-long
 mkdir -p "$folder"
-[ -z "${FRESH:-}" ] || rm -f "$folder/done" "$folder/log"
-touch "$folder/done"
+
+# The commit, what differs from it, and what is not yet in it. Fails where there is no git.
+tree() {
+    git rev-parse HEAD || return
+    {
+        git diff --binary HEAD
+        git ls-files -z --others --exclude-standard | xargs -0r sha256sum --
+    } | sha256sum
+}
+
+# The first line of the note.
+key="of $(tree 2>/dev/null | xargs)" || key=
+if [ -n "${FRESH:-}" ] || [ -z "$key" ] || [ "$(head -n 1 "$folder/done" 2>/dev/null)" != "$key" ]; then
+    rm -f "$folder/log"
+    echo "$key" >"$folder/done"
+fi
 failed=()
 
 # step NAME COMMAND...
@@ -59,4 +74,5 @@ if [ ${#failed[@]} -gt 0 ]; then
     echo "test-long: ${#failed[@]} failed: ${failed[*]}"
     exit 1
 fi
-echo "test-long: all $(wc -l <"$folder/done") steps passed"
+echo "test-long: all $(($(wc -l <"$folder/done") - 1)) steps passed"
+rm "$folder/done"

@@ -5,7 +5,8 @@
 #   tests/servers.sh --where        prints the folder they are kept in
 #
 # The folder is $SLOTD_SERVERS, else .servers in the checkout, else, where the servers' user can't look into the
-# checkout or the caller can't write there, /var/tmp/slotd-servers-UID. Each major has a folder: native/ as its package
+# checkout or the caller can't write there, /var/tmp/slotd-servers-UID. Nobody else may be able to write to it: what is in
+# it is run. Each major has a folder: native/ as its package
 # has it, and template/, an empty cluster that tests copy instead of running initdb. Postgres refuses to run as root, so
 # for root the servers run as `postgres`, or as `nobody` where there is no such user; else as whoever calls.
 set -euo pipefail
@@ -33,6 +34,13 @@ else
     as_server() { setpriv --reuid="$uid" --regid="$gid" --clear-groups -- "$@"; }
 fi
 
+# require_ours FOLDER: else whoever made it, or can change it, would decide what we run.
+require_ours() {
+    if [ -L "$1" ] || [ ! -d "$1" ] || [ ! -O "$1" ] || [ -n "$(find "$1" -maxdepth 0 -perm /022)" ]; then
+        fail "$1 is not a folder of $(id -un) that nobody else can write to: remove it, or set SLOTD_SERVERS to another"
+    fi
+}
+
 where() {
     if [ -n "${SLOTD_SERVERS:-}" ]; then
         echo "$SLOTD_SERVERS"
@@ -40,7 +48,10 @@ where() {
         && { [ ! -e "$checkout/.servers" ] || [ -O "$checkout/.servers" ]; }; then
         echo "$checkout/.servers"
     else
-        echo "/var/tmp/slotd-servers-$(id -u)"
+        local folder
+        folder=/var/tmp/slotd-servers-$(id -u)
+        [ ! -e "$folder" ] || require_ours "$folder"
+        echo "$folder"
     fi
 }
 
@@ -113,8 +124,8 @@ esac
 
 work=
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$folder"
-chmod 0755 "$folder"
+mkdir -p -m 0755 "$folder"
+require_ours "$folder"
 exec 9>"$folder/.lock"
 flock 9
 for major in "$@"; do

@@ -29,7 +29,7 @@ use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use guard::{Folder, User};
 use screen::Screen;
-use server::{Failure, Options, Server};
+use server::{Failure, Options, Server, free_port};
 
 /// How long slotd may take to stream, and to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -66,7 +66,10 @@ async fn demo(screen: &mut Screen, length: Option<Duration>) -> Result<(), Failu
     let mut server = Server::new(18, &Options::default())?;
     server.start()?;
     shop::open(&server.socket()).await?;
-    let mut slotd = Slotd::start(server.port())?;
+    // The default port may be a real slotd's.
+    let http_port = free_port()?;
+    let mut slotd = Slotd::start(server.port(), http_port)?;
+    screen.say(&format!("Health, for a browser too: http://127.0.0.1:{http_port}/health/shop\n"))?;
     let outcome = tokio::select! {
         outcome = show(screen, &mut slotd, &server, length) => outcome,
         _ = end.recv() => Ok(()),
@@ -138,7 +141,7 @@ struct Slotd {
 
 impl Slotd {
     /// `slotd run -c config/demo.toml`, the binary that was built beside this one.
-    fn start(port: u16) -> Result<Self, Failure> {
+    fn start(port: u16, http_port: u16) -> Result<Self, Failure> {
         let user = User { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
         let folder = Folder::new("demo", user)?;
         for name in ["run", "state"] {
@@ -150,6 +153,7 @@ impl Slotd {
             .args(["run", "-c"])
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo.toml"))
             .env("SLOTD_DEMO_PORT", port.to_string())
+            .env("SLOTD_DEMO_HTTP_PORT", http_port.to_string())
             .env("SLOTD_DEMO_DIR", folder.path())
             .env("STATE_DIRECTORY", folder.path().join("state"))
             .env("RUNTIME_DIRECTORY", folder.path().join("run"))

@@ -1,6 +1,6 @@
 //! Bad days, each through the whole binary: what is told, in the same words in log and health, that nothing is lost, and
-//! that it goes on without a restart. docs/BAD_DAY.md tells the operator the same, and every sentence in it is held
-//! against what is seen here.
+//! that it goes on without a restart. docs/BAD_DAY.md tells the operator the same: what is told here has
+//! to stand in it.
 
 use std::fs;
 use std::path::PathBuf;

@@ -159,3 +159,24 @@ async fn reload_shows_the_mistakes_of_a_wrong_file() {
     agent.cancel.cancel();
     agent.serving.await.unwrap();
 }
+
+/// The commands of the README's first slot that need no server, in its words.
+#[tokio::test]
+async fn the_first_slot_of_the_readme_is_a_right_file_and_its_check_passes() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let block = |kind: &str, holds: &str| {
+        let fence = format!("```{kind}\n");
+        let mut blocks = readme.split(&fence).skip(1).filter_map(|rest| rest.split("```").next());
+        blocks.find(|block| block.contains(holds)).unwrap().replace("\n   ", "\n")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("slotd.toml"), block("toml", "postgres_databases")).unwrap();
+    let commands = block("sh", "slotd check").replace("target/release/slotd", env!("CARGO_BIN_EXE_slotd"));
+    let tried = |line: &&str| line.contains("export ") || line.contains(" check ");
+    let script: Vec<_> = commands.lines().filter(tried).collect();
+    assert_eq!(script.len(), 2, "{commands}");
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-ec", &script.join("\n")]).current_dir(folder.path()).env_remove("SHOP_PASSWORD");
+    let output = shell.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

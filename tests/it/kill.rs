@@ -59,7 +59,7 @@ async fn five_kills_lose_and_repeat_nothing() {
     survives(18, 5).await;
 }
 
-/// Steps of the long form, so that it can go on where it was stopped.
+/// The long form: runs that know nothing of each other, each on a cluster of its own.
 macro_rules! fifty_kills {
     ($($name:ident on $major:literal),* $(,)?) => {
         $(
@@ -73,14 +73,14 @@ macro_rules! fifty_kills {
 }
 
 fifty_kills! {
-    kills_1_to_50_on_15 on 15,
-    kills_51_to_100_on_15 on 15,
-    kills_101_to_150_on_15 on 15,
-    kills_151_to_200_on_15 on 15,
-    kills_1_to_50_on_18 on 18,
-    kills_51_to_100_on_18 on 18,
-    kills_101_to_150_on_18 on 18,
-    kills_151_to_200_on_18 on 18,
+    fifty_kills_on_15_first on 15,
+    fifty_kills_on_15_second on 15,
+    fifty_kills_on_15_third on 15,
+    fifty_kills_on_15_fourth on 15,
+    fifty_kills_on_18_first on 18,
+    fifty_kills_on_18_second on 18,
+    fifty_kills_on_18_third on 18,
+    fifty_kills_on_18_fourth on 18,
 }
 
 /// The part of a line that the large transaction is known by.

@@ -308,6 +308,7 @@ fn the_demo_is_a_working_file() {
     let env = |name: &str| match name {
         "SLOTD_DEMO_DIR" => Some("/demo".to_owned()),
         "SLOTD_DEMO_PORT" => Some("6001".to_owned()),
+        "SLOTD_DEMO_HTTP_PORT" => Some("6002".to_owned()),
         _ => None,
     };
     let config = parse(&path, &text, &env).unwrap_or_else(|mistakes| panic!("{}", mistakes.render(Style::Plain)));

@@ -7,7 +7,7 @@ use std::net::{Ipv6Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -56,19 +56,15 @@ pub(crate) struct Server {
 
 /// Where the program `name` of Postgres `major` is.
 pub(crate) fn program(major: u32, name: &str) -> Result<PathBuf, Failure> {
-    let places = std::env::var_os("SLOTD_SERVERS").map_or_else(
-        || {
-            let uid = rustix::process::geteuid().as_raw();
-            let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join(".servers");
-            vec![checkout, PathBuf::from(format!("/var/tmp/slotd-servers-{uid}"))]
-        },
-        |folder| vec![PathBuf::from(folder)],
-    );
-    let candidates = places.iter().map(|place| place.join(format!("{major}/native/bin/{name}")));
-    candidates
-        .into_iter()
-        .find(|path| path.exists())
-        .ok_or_else(|| format!("Postgres {major} is not in {places:?}: run `make test`, which gets them").into())
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers.sh");
+    let folder = PathBuf::from(run(Command::new(script).arg("--where"))?.trim_end());
+    let program = folder.join(format!("{major}/native/bin/{name}"));
+    if !program.exists() {
+        return Err(
+            format!("Postgres {major} is not in {}: run `make servers`, which gets it", folder.display()).into()
+        );
+    }
+    Ok(program)
 }
 
 impl Server {
@@ -172,7 +168,7 @@ impl Server {
 
     /// Copies a folder as the servers' user.
     pub(crate) fn copy(&self, from: &Path, to: &Path) -> Result<(), Failure> {
-        run(self.user.command("cp").args(["-a", "--reflink=auto", "--"]).arg(from).arg(to))
+        run(self.user.command("cp").args(["-a", "--reflink=auto", "--"]).arg(from).arg(to)).map(drop)
     }
 
     /// Starts it and returns once it takes connections, as a standby too.
@@ -252,11 +248,11 @@ impl Drop for Server {
     }
 }
 
-/// Runs a command to its end.
-fn run(command: &mut std::process::Command) -> Result<(), Failure> {
+/// Runs a command to its end, and gives what it printed.
+fn run(command: &mut Command) -> Result<String, Failure> {
     let output = command.stdin(Stdio::null()).output()?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8(output.stdout)?);
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     Err(format!("{} ended with {}: {said}", command.get_program().display(), output.status).into())
@@ -278,7 +274,7 @@ fn children_of(parent: u32) -> Result<Vec<i32>, Failure> {
 }
 
 /// A port that nobody listens on, below those that the kernel gives to outgoing connections.
-fn free_port() -> Result<u16, Failure> {
+pub(crate) fn free_port() -> Result<u16, Failure> {
     (0..1000)
         .map(|_| fastrand::u16(20_000..32_000))
         .find(|port| {

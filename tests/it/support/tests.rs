@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -110,6 +111,26 @@ async fn nothing_is_left_of_a_process_that_is_killed() {
     assert!(fs::read_link(format!("/proc/{pid}/cwd")).is_err(), "postgres {pid} runs on");
 }
 
+#[test]
+fn servers_are_kept_in_no_folder_that_others_can_change() {
+    let parent = tempfile::tempdir().unwrap();
+    let (open, own) = (parent.path().join("open"), parent.path().join("own"));
+    for (folder, mode) in [(&open, 0o777), (&own, 0o755)] {
+        fs::create_dir(folder).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let link = parent.path().join("link");
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    for place in [open, link] {
+        // There is no such version: nothing is fetched in any case.
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers.sh");
+        let output = Command::new(script).arg("99").env("SLOTD_SERVERS", &place).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("nobody else can write to"), "{said}");
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "{said}");
+    }
+}
+
 #[tokio::test]
 async fn the_client_reads_status_and_body() {
     let folder = tempfile::tempdir().unwrap();
@@ -150,12 +171,21 @@ fn lines_of(expected: &[Expected]) -> Vec<Value> {
         if index == 0 || expected[index - 1].xid != change.xid {
             commits += 1;
         }
-        let stamp = if change.action == "delete" { Value::Null } else { change.stamp.into() };
-        lines.push(json!({
+        let (xid, key) = (change.xid.parse::<u64>().unwrap(), index.to_string());
+        let mut line = json!({
             "action": change.action,
-            "record": {"id": change.id, "stamp": stamp, "payload": change.payload},
-            "metadata": {"table_name": "events", "commit_lsn": commits, "idempotency_key": index.to_string()},
-        }));
+            "record": {"id": change.id},
+            "metadata": {"table_name": "events", "commit_lsn": commits, "xid": xid, "idempotency_key": key},
+        });
+        if change.action != "delete" {
+            line["record"]["stamp"] = change.stamp.into();
+        }
+        match &change.payload {
+            Some(payload) if change.kept && payload.len() > 2000 => line["metadata"]["unchanged"] = json!(["payload"]),
+            Some(payload) => line["record"]["payload"] = payload.as_str().into(),
+            None => {}
+        }
+        lines.push(line);
     }
     lines
 }
@@ -167,6 +197,12 @@ fn history() -> Vec<Expected> {
         action: action.to_owned(),
         id,
         payload: (action != "delete").then(|| format!("p{stamp}")),
+        kept: false,
+    };
+    let keeps = |stamp, id, payload: String| Expected {
+        payload: Some(payload),
+        kept: true,
+        ..change(stamp, "10", "update", id)
     };
     vec![
         change(1, "7", "insert", 1),
@@ -174,6 +210,8 @@ fn history() -> Vec<Expected> {
         change(3, "8", "update", 1),
         change(4, "8", "delete", 2),
         change(5, "9", "insert", 3),
+        keeps(6, 1, "narrow".to_owned()),
+        keeps(7, 3, "wide".repeat(1000)),
     ]
 }
 
@@ -192,6 +230,12 @@ fn the_comparison_sees_every_kind_of_difference() {
     assert_eq!(counts(&|lines| lines.push(lines[4].clone())), (0, 1, 0, 0));
     assert_eq!(counts(&|lines| lines[3]["metadata"]["idempotency_key"] = json!("2")), (0, 1, 0, 0));
     assert_eq!(counts(&|lines| lines[2]["record"]["payload"] = json!("another")), (0, 0, 0, 1));
+    assert_eq!(counts(&|lines| lines[2]["metadata"]["xid"] = json!(7)), (0, 0, 0, 1));
+    assert_eq!(counts(&|lines| lines[3]["record"]["payload"] = json!(null)), (0, 0, 0, 1));
+    assert_eq!(counts(&|lines| lines[5]["record"]["payload"] = json!(null)), (0, 0, 0, 1));
+    assert_eq!(counts(&|lines| lines[5]["metadata"]["unchanged"] = json!(["payload"])), (0, 0, 0, 1));
+    assert_eq!(counts(&|lines| lines[6]["record"]["payload"] = json!(null)), (0, 0, 0, 1));
+    assert_eq!(counts(&|lines| drop(lines[6]["metadata"].as_object_mut().unwrap().remove("unchanged"))), (0, 0, 0, 1));
     assert_eq!(counts(&|lines| lines[0]["record"]["stamp"] = json!(99)), (1, 0, 0, 1));
     assert_eq!(counts(&|lines| lines[3]["metadata"]["commit_lsn"] = json!(3)), (0, 0, 2, 0));
     assert!(counts(&|lines| lines.swap(0, 1)).2 > 0);
