@@ -106,7 +106,7 @@ fn batch(per_transaction: u32) -> Batch {
                 xid: Some(row),
             });
         }
-        let cursor = Cursor { timeline: 1, commit_lsn, ordinal: u64::from(row % per_transaction), end_lsn: None };
+        let cursor = Cursor { timeline: 1, commit_lsn, ordinal: Some(u64::from(row % per_transaction)), end_lsn: None };
         builder.push(wire.len(), message.len(), Some(&relation), cursor);
         wire.extend_from_slice(&message);
     }

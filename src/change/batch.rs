@@ -43,8 +43,8 @@ pub struct Gap {
 pub struct Change<'a> {
     /// The transaction it belongs to.
     pub transaction: &'a Transaction,
-    /// Its place in there, from 0; in commit order, before any filter.
-    pub ordinal: u64,
+    /// Its place in there, from 0; in commit order, before any filter. `None` of a non-transactional message.
+    pub ordinal: Option<u64>,
     /// What happened.
     pub kind: ChangeKind<'a>,
 }
@@ -63,7 +63,7 @@ pub enum ChangeKind<'a> {
     },
     Message {
         transactional: bool,
-        prefix: &'a str,
+        prefix: &'a [u8],
         content: Content<'a>,
     },
     /// One table of a TRUNCATE; a statement that names several gives several.
@@ -116,7 +116,7 @@ struct Entry {
     transaction: u32,
     /// Into `relations`; unused by a message.
     relation: u32,
-    ordinal: u64,
+    ordinal: Option<u64>,
 }
 
 impl Batch {
@@ -139,7 +139,7 @@ impl Batch {
     pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
         let gap = self.gap.iter().map(|gap| Change {
             transaction: &self.transactions[0],
-            ordinal: 0,
+            ordinal: None,
             kind: ChangeKind::Gap(gap),
         });
         gap.chain(self.entries.iter().filter_map(|entry| self.change(entry)))
@@ -313,6 +313,7 @@ impl BatchBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::testing::{HandMade, text_table};
 
     #[test]
     fn debug_shows_no_row_and_no_content() {
@@ -320,12 +321,78 @@ mod tests {
         let mut builder = BatchBuilder::default();
         let transaction = Transaction { timeline: 1, commit_lsn: Lsn(1), commit_timestamp: None, xid: None };
         builder.begin(transaction);
-        builder.push(0, message.len(), None, Cursor { timeline: 1, commit_lsn: Lsn(1), ordinal: 0, end_lsn: None });
+        builder.push(0, message.len(), None, Cursor { timeline: 1, commit_lsn: Lsn(1), ordinal: None, end_lsn: None });
         let batch = builder.finish(Bytes::from_static(message), None);
         let changes: Vec<_> = batch.changes().collect();
         assert_eq!(changes.len(), 1);
         let shown = format!("{batch:?} {changes:?}");
         // Neither as text nor as a list of bytes.
         assert!(!shown.contains("4111") && !shown.contains("52, 49, 49"), "{shown}");
+    }
+
+    /// Units as the server sends them: messages, some where the COMMIT of the next transaction begins, and transactions
+    /// with few rows or none.
+    fn units(rng: &mut fastrand::Rng) -> Vec<(Lsn, Option<u64>)> {
+        let mut lsn = 0;
+        let units = (0..8).flat_map(|_| {
+            lsn += 10;
+            let mut units = Vec::new();
+            if rng.bool() {
+                units.push((Lsn(lsn), None));
+            }
+            if rng.bool() {
+                units.push((Lsn(lsn), Some(rng.u64(0..4))));
+            }
+            units
+        });
+        units.collect()
+    }
+
+    /// Their changes in batches, cut anywhere.
+    fn batches(units: &[(Lsn, Option<u64>)], rng: &mut fastrand::Rng) -> Vec<Batch> {
+        let relation = text_table("t", &["id"]);
+        let (mut made, mut batches) = (HandMade::default(), Vec::new());
+        for (lsn, rows) in units {
+            match rows {
+                None => made.message(*lsn),
+                Some(rows) => {
+                    made.begin(*lsn, 0);
+                    for _ in 0..*rows {
+                        made.insert(&relation, &["1"]);
+                        if rng.bool() {
+                            batches.push(made.finish());
+                        }
+                    }
+                    made.commit(Lsn(lsn.0 + 5));
+                }
+            }
+            if rng.bool() {
+                batches.push(made.finish());
+            }
+        }
+        batches.push(made.finish());
+        batches
+    }
+
+    fn places<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Vec<(Lsn, Option<u64>)> {
+        let changes = batches.into_iter().flat_map(Batch::changes);
+        changes.map(|change| (change.transaction.commit_lsn, change.ordinal)).collect()
+    }
+
+    #[test]
+    fn beyond_a_cursor_is_all_that_comes_after_it_and_nothing_else() {
+        for seed in 0..300 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let units = units(&mut rng);
+            let first = batches(&units, &mut rng);
+            for (at, cursor) in first.iter().enumerate().filter_map(|(at, batch)| Some((at, batch.cursor?))) {
+                // The server sends from the start of the cursor's unit on, and cuts fall elsewhere.
+                let again = batches(&units, &mut rng);
+                let rest: Vec<_> = again.iter().filter_map(|batch| batch.beyond(&cursor)).collect();
+                assert_eq!(places(&rest), places(&first[at + 1..]), "seed {seed}, {cursor:?}");
+                let end = |batches: &[Batch]| batches.iter().filter_map(|batch| batch.cursor).next_back();
+                assert_eq!(end(&rest).or(Some(cursor)), end(&first), "seed {seed}, {cursor:?}");
+            }
+        }
     }
 }

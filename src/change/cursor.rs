@@ -1,5 +1,7 @@
 //! Where a sink stands, and what is recorded beside it.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ident::{DatabaseName, SlotName};
@@ -10,14 +12,18 @@ use crate::lsn::{EndLsn, Lsn, Timeline};
 /// Message starts are neither unique nor ordered, so the place of a change is the commit LSN of its transaction, as
 /// BEGIN carries it, and its ordinal in there. Cursors of one history are ordered by ([`Cursor::commit_lsn`],
 /// [`Cursor::ordinal`]).
+///
+/// BEGIN carries where the COMMIT record begins, and a non-transactional message where its own record ends, which may be
+/// the same: then the message comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// The timeline that the server's history gives to `commit_lsn`.
     pub timeline: u32,
     /// The commit LSN as BEGIN carries it; a non-transactional message's own LSN.
     pub commit_lsn: Lsn,
-    /// The ordinal, from 0, of the last change taken; 0 too for a complete transaction without one.
-    pub ordinal: u64,
+    /// The ordinal, from 0, of the last change taken; 0 too for a complete transaction without one. `None` of a
+    /// non-transactional message.
+    pub ordinal: Option<u64>,
     /// The transaction's end, once all of it is taken.
     pub end_lsn: Option<EndLsn>,
 }
@@ -25,8 +31,17 @@ pub struct Cursor {
 impl Cursor {
     /// What two cursors of one history are compared by.
     #[must_use]
-    pub const fn position(&self) -> (Lsn, u64) {
+    pub const fn position(&self) -> (Lsn, Option<u64>) {
         (self.commit_lsn, self.ordinal)
+    }
+
+    /// The transaction or the non-transactional message that it stands in.
+    #[must_use]
+    pub const fn unit(&self) -> Unit {
+        match self.ordinal {
+            None => Unit::Message(self.commit_lsn),
+            Some(_) => Unit::Transaction(self.commit_lsn),
+        }
     }
 
     /// The LSN to ask the server to start at: all that ends before it is taken, nothing after it is lost.
@@ -37,9 +52,51 @@ impl Cursor {
 
     /// Whether the change at (`commit_lsn`, `ordinal`) is taken already.
     #[must_use]
-    pub fn holds(&self, commit_lsn: Lsn, ordinal: u64) -> bool {
+    pub fn holds(&self, commit_lsn: Lsn, ordinal: Option<u64>) -> bool {
         commit_lsn < self.commit_lsn
             || commit_lsn == self.commit_lsn && (self.end_lsn.is_some() || ordinal <= self.ordinal)
+    }
+}
+
+/// What the server sends as a whole, in the order in which it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A non-transactional message, by its LSN.
+    Message(Lsn),
+    /// By the commit LSN that BEGIN carries.
+    Transaction(Lsn),
+}
+
+impl Unit {
+    /// Its LSN.
+    #[must_use]
+    pub const fn lsn(self) -> Lsn {
+        match self {
+            Self::Message(lsn) | Self::Transaction(lsn) => lsn,
+        }
+    }
+
+    /// Whether the server sends it, if it has it, to one who asks it to start at `start`: it goes by where records
+    /// begin, which of a message is before its LSN.
+    #[must_use]
+    pub fn is_sent_from(self, start: Lsn) -> bool {
+        match self {
+            Self::Message(lsn) => start < lsn,
+            Self::Transaction(lsn) => start <= lsn,
+        }
+    }
+}
+
+impl Ord for Unit {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |unit: &Self| (unit.lsn(), matches!(unit, Self::Transaction(_)));
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Unit {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -130,25 +187,38 @@ mod tests {
     use super::*;
 
     fn cursor(commit: u64, ordinal: u64, end: Option<u64>) -> Cursor {
-        Cursor { timeline: 1, commit_lsn: Lsn(commit), ordinal, end_lsn: end.map(|end| EndLsn::of_commit(Lsn(end))) }
+        let end_lsn = end.map(|end| EndLsn::of_commit(Lsn(end)));
+        Cursor { timeline: 1, commit_lsn: Lsn(commit), ordinal: Some(ordinal), end_lsn }
     }
 
     #[test]
     fn a_half_taken_transaction_is_asked_for_again_and_its_taken_part_dropped() {
         let half = cursor(100, 4, None);
         assert_eq!(half.start_lsn(), Lsn(100));
-        assert!(half.holds(Lsn(99), 9));
-        assert!(half.holds(Lsn(100), 4));
-        assert!(!half.holds(Lsn(100), 5));
-        assert!(!half.holds(Lsn(101), 0));
+        assert!(half.holds(Lsn(99), Some(9)));
+        assert!(half.holds(Lsn(100), Some(4)));
+        assert!(!half.holds(Lsn(100), Some(5)));
+        assert!(!half.holds(Lsn(101), Some(0)));
+    }
+
+    #[test]
+    fn a_message_comes_before_the_transaction_whose_commit_follows_it() {
+        let message = Cursor { ordinal: None, ..cursor(100, 0, None) };
+        assert!(message.position() < cursor(100, 0, None).position());
+        assert!(message.unit() < cursor(100, 0, None).unit() && message.unit() > cursor(99, 9, None).unit());
+        assert!(message.holds(Lsn(100), None) && message.holds(Lsn(99), Some(9)));
+        assert!(!message.holds(Lsn(100), Some(0)));
+        assert!(cursor(100, 0, None).holds(Lsn(100), None));
+        assert!(message.unit().is_sent_from(Lsn(99)) && !message.unit().is_sent_from(Lsn(100)));
+        assert!(cursor(100, 0, None).unit().is_sent_from(Lsn(100)));
     }
 
     #[test]
     fn a_whole_transaction_is_not_asked_for_again() {
         let whole = cursor(100, 4, Some(140));
         assert_eq!(whole.start_lsn(), Lsn(140));
-        assert!(whole.holds(Lsn(100), 5));
-        assert!(!whole.holds(Lsn(140), 0));
+        assert!(whole.holds(Lsn(100), Some(5)));
+        assert!(!whole.holds(Lsn(140), Some(0)));
     }
 
     #[test]

@@ -72,6 +72,19 @@ impl HandMade {
         self.ordinal += 1;
     }
 
+    /// A message outside of a transaction, while none is open.
+    pub fn message(&mut self, lsn: Lsn) {
+        let start = self.wire.len();
+        self.wire.extend_from_slice(b"M\0");
+        self.wire.extend_from_slice(&lsn.0.to_be_bytes());
+        self.wire.extend_from_slice(b"beat\0\0\0\0\0");
+        self.units += 1;
+        let cursor = Cursor { timeline: 1, commit_lsn: lsn, ordinal: None, end_lsn: None };
+        self.builder.begin(Transaction { timeline: 1, commit_lsn: lsn, commit_timestamp: None, xid: None });
+        self.builder.push(start, self.wire.len() - start, None, cursor);
+        self.builder.complete(cursor, self.units);
+    }
+
     /// The open transaction ends at `end`.
     pub fn commit(&mut self, end: Lsn) {
         self.units += 1;
@@ -87,6 +100,6 @@ impl HandMade {
 
     fn cursor(&self, ordinal: u64, end_lsn: Option<EndLsn>) -> Cursor {
         let commit_lsn = self.open.map_or(Lsn::ZERO, |transaction| transaction.commit_lsn);
-        Cursor { timeline: 1, commit_lsn, ordinal, end_lsn }
+        Cursor { timeline: 1, commit_lsn, ordinal: Some(ordinal), end_lsn }
     }
 }

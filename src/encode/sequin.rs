@@ -65,7 +65,7 @@ impl Sequin {
             }
             ChangeKind::Message { transactional, prefix, content } => {
                 out.put(br#"{"record":{"prefix":"#);
-                json::string(prefix.as_bytes(), out);
+                json::string(prefix, out);
                 put_content(content, out);
                 out.put(br#"},"changes":null,"action":"message","metadata":{"transactional":"#);
                 out.put(boolean(transactional));

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::message::{Content, Message, Prepared, RelationColumn, Relations, ReplicaIdentity};
-use super::tuple::{OldTuple, Tuple, cstr};
+use super::tuple::{OldTuple, Tuple, bytes_to_nul, cstr};
 use crate::lsn::{EndLsn, Lsn};
 
 /// 2000-01-01T00:00:00Z in Unix seconds: what Postgres counts its microseconds from.
@@ -62,8 +62,17 @@ fn body<'a>(kind: u8, rest: &mut &'a [u8], streamed: bool) -> Option<Message<'a>
             let commit_lsn = lsn(rest)?;
             Message::Commit { commit_lsn, end_lsn: EndLsn::of_commit(lsn(rest)?), commit_timestamp: timestamp(rest)? }
         }
-        b'O' => Message::Origin { commit_lsn: lsn(rest)?, name: cstr(rest)? },
-        b'Y' => Message::Type { xid, oid: u32(rest)?, schema: cstr(rest)?, name: cstr(rest)? },
+        b'O' => {
+            let commit_lsn = lsn(rest)?;
+            bytes_to_nul(rest)?;
+            Message::Origin { commit_lsn }
+        }
+        b'Y' => {
+            let oid = u32(rest)?;
+            bytes_to_nul(rest)?;
+            bytes_to_nul(rest)?;
+            Message::Type { xid, oid }
+        }
         b'R' => relation(rest, xid)?,
         b'I' => {
             let relation = u32(rest)?;
@@ -93,7 +102,7 @@ fn body<'a>(kind: u8, rest: &mut &'a [u8], streamed: bool) -> Option<Message<'a>
         b'M' => {
             let flags = u8(rest)?;
             let lsn = lsn(rest)?;
-            let prefix = cstr(rest)?;
+            let prefix = bytes_to_nul(rest)?;
             let len = usize::try_from(u32(rest)?).ok()?;
             let (content, left) = rest.split_at_checked(len)?;
             *rest = left;

@@ -39,12 +39,13 @@ pub enum Message<'a> {
         xid: Option<u32>,
         transactional: bool,
         lsn: Lsn,
-        prefix: &'a str,
+        /// In the database's encoding, as text of any kind.
+        prefix: &'a [u8],
         content: Content<'a>,
     },
+    /// The name is left out: nothing needs it.
     Origin {
         commit_lsn: Lsn,
-        name: &'a str,
     },
     Prepare(Prepared<'a>),
     Relation {
@@ -86,11 +87,10 @@ pub enum Message<'a> {
         cascade: bool,
         restart_identity: bool,
     },
+    /// The name is left out: the catalog is asked.
     Type {
         xid: Option<u32>,
         oid: u32,
-        schema: &'a str,
-        name: &'a str,
     },
     Update {
         xid: Option<u32>,

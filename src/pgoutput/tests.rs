@@ -116,7 +116,7 @@ fn messages() -> Vec<(Vec<u8>, Message<'static>)> {
         xid: None,
         transactional,
         lsn: Lsn(0x10),
-        prefix: "audit",
+        prefix: b"audit",
         content: Content(content),
     };
     let new = |bytes: Bytes| tuple_bytes(bytes.u8(b'N'));
@@ -124,11 +124,8 @@ fn messages() -> Vec<(Vec<u8>, Message<'static>)> {
     vec![
         (Bytes::of(b'B').lsn(0x10).time().u32(7), Message::Begin { commit_lsn, commit_timestamp, xid: 7 }),
         (Bytes::of(b'C').u8(0).lsn(0x10).lsn(0x20).time(), Message::Commit { commit_lsn, end_lsn, commit_timestamp }),
-        (Bytes::of(b'O').lsn(0x10).cstr("east"), Message::Origin { commit_lsn, name: "east" }),
-        (
-            Bytes::of(b'Y').u32(16_400).cstr("public").cstr("mood"),
-            Message::Type { xid: None, oid: 16_400, schema: "public", name: "mood" },
-        ),
+        (Bytes::of(b'O').lsn(0x10).cstr("east"), Message::Origin { commit_lsn }),
+        (Bytes::of(b'Y').u32(16_400).cstr("public").cstr("mood"), Message::Type { xid: None, oid: 16_400 }),
         (relation_bytes("public", b'd'), relation("public", ReplicaIdentity::Default)),
         (relation_bytes("public", b'f'), relation("public", ReplicaIdentity::Full)),
         (relation_bytes("public", b'i'), relation("public", ReplicaIdentity::Index)),
@@ -258,7 +255,8 @@ fn what_no_server_sends_is_refused() {
         ("more columns than there are", table(b'I').u8(b'N').u16(u16::MAX).u8(b'n')),
         ("an identity of an unknown kind", Bytes::of(b'R').u32(1).cstr("a").cstr("b").u8(b'x').u16(0)),
         ("more truncated tables than there are", Bytes::of(b'T').u32(u32::MAX).u8(0).u32(1)),
-        ("a name that is not UTF-8", Bytes::of(b'O').lsn(1).raw(b"\xff\0")),
+        ("a name that is not UTF-8", Bytes::of(b'R').u32(1).cstr("a").raw(b"\xff\0").u8(b'd').u16(0)),
+        ("an origin whose name does not end", Bytes::of(b'O').lsn(1).raw(b"east")),
         ("a timestamp beyond all calendars", Bytes::of(b'B').lsn(1).lsn(i64::MAX.cast_unsigned()).u32(1)),
     ];
     for (what, bytes) in malformed {

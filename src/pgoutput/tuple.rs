@@ -133,10 +133,15 @@ impl<'a> Iterator for Values<'a> {
 
 impl ExactSizeIterator for Values<'_> {}
 
-/// Takes text up to a NUL off the front of `bytes`.
-pub(super) fn cstr<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
+/// Takes what stands before a NUL off the front of `bytes`.
+pub(super) fn bytes_to_nul<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let end = memchr(0, bytes)?;
-    let text = std::str::from_utf8(&bytes[..end]).ok()?;
-    *bytes = &bytes[end + 1..];
-    Some(text)
+    let (found, rest) = (&bytes[..end], &bytes[end + 1..]);
+    *bytes = rest;
+    Some(found)
+}
+
+/// Takes UTF-8 up to a NUL off the front of `bytes`.
+pub(super) fn cstr<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(bytes_to_nul(bytes)?).ok()
 }

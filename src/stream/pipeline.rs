@@ -17,7 +17,7 @@ use super::reader::{ReadError, Reader};
 use super::relations::{Relations, TypeSource};
 use super::resume::{self, Judgement, Server};
 use super::sinks::{NamedSink, OpenSink, Sinks};
-use crate::change::{Gap, Record, StreamIdentity};
+use crate::change::{Gap, Record, StreamIdentity, Unit};
 use crate::config::Database;
 use crate::faults::{self, Break};
 use crate::lsn::{EndLsn, Lsn};
@@ -69,8 +69,8 @@ pub struct Identified {
 pub struct Opened {
     sinks: Sinks,
     server: Identified,
-    /// Commit LSNs that the server has to send once more, if it has our history.
-    proofs: BTreeSet<Lsn>,
+    /// What the server has to send once more, if it has our history.
+    proofs: BTreeSet<Unit>,
 }
 
 /// How the operator wants holes to be treated.
@@ -302,7 +302,7 @@ impl Pipeline {
                 gap(end_of_sink.or(before).or_else(elsewhere), reason.as_str())
             }
             (Judgement::Resume { start, held }, ..) => {
-                let proof = held.filter(|held| start <= held.commit_lsn);
+                let proof = held.map(|held| held.unit()).filter(|unit| unit.is_sent_from(start));
                 if proof.is_some() {
                     info!(
                         database = %self.database.name, slot = %self.database.slot, lsn = %start,
@@ -311,7 +311,7 @@ impl Pipeline {
                     );
                 }
                 opened.sinks.resume(at, held);
-                opened.proofs.extend(proof.map(|held| held.commit_lsn));
+                opened.proofs.extend(proof);
                 return Ok(start);
             }
             (Judgement::Wait { sentence }, ..) => {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
 use super::relations::{Described, Relations};
-use crate::change::{Batch, BatchBuilder, Cursor, Transaction};
+use crate::change::{Batch, BatchBuilder, Cursor, Transaction, Unit};
 use crate::faults::{self, Point};
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, DecodeError, Message};
@@ -27,8 +27,6 @@ use crate::wire::{ServerError, Severity};
 const BATCH_BYTES: usize = 256 * 1024;
 /// Room that is kept for a read.
 const READ_BYTES: usize = 64 * 1024;
-/// Logical messages with this prefix are slotd's own and are not delivered.
-const OWN_PREFIX: &str = "slotd";
 
 /// Why reading ended, unless it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +45,7 @@ pub(super) enum ReadError {
     SinksGone,
     /// It was restored, from before the position that the sink has.
     #[error(
-        "the sink holds a transaction whose commit is at {held}, and the server has none there: it was restored, and goes \
+        "the sink holds a change at {held}, and the server has none there: it was restored, and goes \
          on at {found}"
     )]
     OtherHistory { held: Lsn, found: Lsn },
@@ -90,8 +88,8 @@ pub(super) struct Reader {
     progress: Arc<Progress>,
     relations: Relations,
     history: History,
-    /// Commit LSNs that the server still has to send once more.
-    proofs: BTreeSet<Lsn>,
+    /// What the server still has to send once more.
+    proofs: BTreeSet<Unit>,
     builder: BatchBuilder,
     /// How much of the buffer is parsed.
     parsed: usize,
@@ -127,7 +125,7 @@ impl Reader {
     }
 
     /// The server has to send the units at `proofs` once more, or it has another history.
-    pub(super) fn proving(self, proofs: BTreeSet<Lsn>) -> Self {
+    pub(super) fn proving(self, proofs: BTreeSet<Unit>) -> Self {
         Self { proofs, ..self }
     }
 
@@ -141,11 +139,11 @@ impl Reader {
                 }
                 return Err(error);
             }
-            let full = self.parsed >= BATCH_BYTES;
             let waiting = !self.builder.is_empty();
             if !waiting {
                 self.discard_parsed();
             }
+            let full = self.parsed >= BATCH_BYTES;
             // One batch is with the sinks, one grows here: a third in between would only cost memory.
             let free = self.progress.has_delivered_all();
             let room = !full && self.make_room(waiting, free)?;
@@ -207,7 +205,8 @@ impl Reader {
         match StreamMessage::parse(&self.copy.buf[start..start + len])? {
             StreamMessage::Keepalive { wal_end, reply_requested } => {
                 // All that is committed before it has been sent.
-                if let Some(held) = self.proofs.first().copied().filter(|held| *held < wal_end && self.open.is_none()) {
+                let held = self.proofs.first().map(|held| held.lsn());
+                if let Some(held) = held.filter(|held| *held < wal_end && self.open.is_none()) {
                     return Err(ReadError::OtherHistory { held, found: wal_end });
                 }
                 self.progress.keepalive(wal_end, reply_requested);
@@ -227,7 +226,7 @@ impl Reader {
         let relation = |oid| relations.get(oid, commit_lsn).ok_or(ReadError::Undescribed(oid));
         match pgoutput::decode(&copy.buf[start..start + len])? {
             Message::Begin { commit_lsn, commit_timestamp, xid } => {
-                prove(proofs, commit_lsn)?;
+                prove(proofs, Unit::Transaction(commit_lsn))?;
                 self.progress.begin_unit();
                 let transaction = Transaction {
                     timeline: self.history.timeline_of(commit_lsn),
@@ -244,7 +243,7 @@ impl Reader {
                 let cursor = Cursor {
                     timeline: transaction.timeline,
                     commit_lsn: transaction.commit_lsn,
-                    ordinal: changes.saturating_sub(1),
+                    ordinal: Some(changes.saturating_sub(1)),
                     end_lsn: Some(end_lsn),
                 };
                 builder.commit(cursor, self.units);
@@ -259,14 +258,11 @@ impl Reader {
                     builder.push(start, len, Some(relation(oid)?), next_ordinal(open)?);
                 }
             }
-            Message::Message { transactional: true, prefix, .. } => {
-                let cursor = next_ordinal(open)?;
-                if prefix != OWN_PREFIX {
-                    builder.push(start, len, None, cursor);
-                }
+            Message::Message { transactional: true, .. } => {
+                builder.push(start, len, None, next_ordinal(open)?);
             }
-            Message::Message { transactional: false, lsn, prefix, .. } => {
-                prove(proofs, lsn)?;
+            Message::Message { transactional: false, lsn, .. } => {
+                prove(proofs, Unit::Message(lsn))?;
                 self.progress.begin_unit();
                 self.units += 1;
                 let transaction = Transaction {
@@ -275,11 +271,9 @@ impl Reader {
                     commit_timestamp: None,
                     xid: None,
                 };
-                let cursor = Cursor { timeline: transaction.timeline, commit_lsn: lsn, ordinal: 0, end_lsn: None };
+                let cursor = Cursor { timeline: transaction.timeline, commit_lsn: lsn, ordinal: None, end_lsn: None };
                 builder.begin(transaction);
-                if prefix != OWN_PREFIX {
-                    builder.push(start, len, None, cursor);
-                }
+                builder.push(start, len, None, cursor);
                 builder.complete(cursor, self.units);
             }
             Message::Relation { oid, schema, name, identity, columns, .. } => {
@@ -351,9 +345,9 @@ impl Reader {
 
 /// The next unit is at `found`: whether the server has sent all up to there that it must send once more. Units come in the
 /// order of their LSNs.
-fn prove(proofs: &mut BTreeSet<Lsn>, found: Lsn) -> Result<(), ReadError> {
-    if let Some(held) = proofs.first().copied().filter(|held| *held < found) {
-        return Err(ReadError::OtherHistory { held, found });
+fn prove(proofs: &mut BTreeSet<Unit>, found: Unit) -> Result<(), ReadError> {
+    if let Some(held) = proofs.first().filter(|held| **held < found) {
+        return Err(ReadError::OtherHistory { held: held.lsn(), found: found.lsn() });
     }
     proofs.remove(&found);
     Ok(())
@@ -362,7 +356,7 @@ fn prove(proofs: &mut BTreeSet<Lsn>, found: Lsn) -> Result<(), ReadError> {
 /// The cursor of the open transaction's next change.
 fn next_ordinal(open: &mut Option<(Transaction, u64)>) -> Result<Cursor, ReadError> {
     let (transaction, changes) = open.as_mut().ok_or(ReadError::Kind("change outside a transaction"))?;
-    let ordinal = *changes;
+    let ordinal = Some(*changes);
     *changes += 1;
     Ok(Cursor { timeline: transaction.timeline, commit_lsn: transaction.commit_lsn, ordinal, end_lsn: None })
 }

@@ -3,7 +3,7 @@
 //! A pure function over what is recorded, what the sink really holds, and what the server says. It is asked for each
 //! sink; the stream starts at the lowest start, and each sink drops what it holds already.
 
-use crate::change::{Cursor, Record};
+use crate::change::{Cursor, Record, Unit};
 use crate::ident::SlotName;
 use crate::lsn::{EndLsn, Lsn};
 use crate::postgres::History;
@@ -31,8 +31,8 @@ pub enum Judgement {
     Adopt { at: Lsn, behind: Option<Lsn> },
     /// The slot no longer leads on from where the sink stands.
     Lost { reason: Reason, sentence: String },
-    /// The stream goes on at `start`; the sink drops what `held` holds. A start at the commit LSN of `held` makes the
-    /// server send that transaction once more: one that does not has another history.
+    /// The stream goes on at `start`; the sink drops what `held` holds. If `start` makes the server send the unit of
+    /// `held` once more, one that does not has another history.
     Resume { start: Lsn, held: Option<Cursor> },
     /// The standby has not replayed as far as we stand.
     Wait { sentence: String },
@@ -87,7 +87,11 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
     let acknowledged = record.acknowledged.map_or(Lsn::ZERO, EndLsn::lsn);
     let start = match held {
         // The slot fell back behind the sink: with its server's crash, or with its server's restoration.
-        Some(held) if confirmed <= held.commit_lsn => held.commit_lsn,
+        Some(held) if held.unit().is_sent_from(confirmed) => match held.unit() {
+            // It is sent to who asks for what is before it, and where it begins is not known.
+            Unit::Message(_) => confirmed,
+            Unit::Transaction(commit_lsn) => commit_lsn,
+        },
         Some(held) => held.start_lsn(),
         None => acknowledged,
     };

@@ -47,7 +47,8 @@ async fn bytes_without_an_encoding_are_escaped_and_stop_nothing() {
         // UTF-8, then Latin-1, then both in one value, and a text that looks like an escape.
         let sql = r"INSERT INTO t VALUES (1, E'\xc3\xa9', array[E'\xc3\xa9'], E'\x22\xc3\xa9\x22'),
                                          (2, E'\xe9', array[E'\xe9'], E'\x22\xe9\x22'),
-                                         (3, E'\xc3\xa9\xe9!', array[E'\xc3\xa9\xe9!'], null), (4, E'\\xe9', null, null)";
+                                         (3, E'\xc3\xa9\xe9!', array[E'\xc3\xa9\xe9!'], null), (4, E'\\xe9', null, null);
+                     SELECT pg_logical_emit_message(true, E'\xe9', 'in Latin-1')";
         cluster.execute(&dbname, sql).await;
         slotd.await_acknowledged(cluster, &dbname).await;
         assert_eq!(
@@ -57,6 +58,7 @@ async fn bytes_without_an_encoding_are_escaped_and_stop_nothing() {
                 json!({"id": 2, "s": r"\xe9", "a": [r"\xe9"], "j": r"\xe9"}),
                 json!({"id": 3, "s": r"é\xe9!", "a": [r"é\xe9!"], "j": null}),
                 json!({"id": 4, "s": r"\xe9", "a": null, "j": null}),
+                json!({"prefix": r"\xe9", "content": "in Latin-1"}),
             ],
             "PostgreSQL {major}"
         );

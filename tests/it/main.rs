@@ -31,6 +31,8 @@ mod lost;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod proof;
 #[cfg(test)]
 mod provision;

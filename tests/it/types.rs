@@ -237,7 +237,7 @@ fn encode(r#type: &Arc<Type>, text: &str) -> String {
     let transaction = Transaction { timeline: 1, commit_lsn: Lsn(1), commit_timestamp: None, xid: None };
     let kind = ChangeKind::Insert { relation: &relation, new };
     let mut line = Vec::new();
-    Sequin::new(Arc::new(stream)).line(&Change { transaction: &transaction, ordinal: 0, kind }, &mut line);
+    Sequin::new(Arc::new(stream)).line(&Change { transaction: &transaction, ordinal: Some(0), kind }, &mut line);
     String::from_utf8(line).unwrap()
 }
 

@@ -12,8 +12,9 @@ use crate::change::{Gap, StreamIdentity, Transaction};
 
 /// A change's place: its transaction and its key.
 ///
-/// The idempotency key is the base64 of `system identifier/timeline/slot/commit LSN/ordinal`. All but the ordinal is
-/// encoded once for each transaction, in whole groups of three bytes; what is left over goes before the ordinal.
+/// The idempotency key is the base64 of `system identifier/timeline/slot/commit LSN/ordinal`, with `message` for the
+/// ordinal that a non-transactional message does not have. All but the ordinal is encoded once for each transaction, in
+/// whole groups of three bytes; what is left over goes before the ordinal.
 pub(super) struct Place {
     stream: Arc<StreamIdentity>,
     transaction: Option<Transaction>,
@@ -25,6 +26,8 @@ pub(super) struct Place {
     database: Vec<u8>,
 }
 
+/// Stands where the ordinal would in the key of a non-transactional message.
+const MESSAGE: &[u8] = b"message";
 /// The most digits of a `u64`.
 const DIGITS: usize = 20;
 
@@ -69,19 +72,20 @@ impl Place {
     }
 
     /// Puts the place of the change `ordinal` of the transaction entered last.
-    pub(super) fn put(&self, ordinal: u64, out: &mut impl Out) {
+    pub(super) fn put(&self, ordinal: Option<u64>, out: &mut impl Out) {
         let mut digits = itoa::Buffer::new();
-        let ordinal = digits.format(ordinal).as_bytes();
+        let ordinal = ordinal.map(|ordinal| digits.format(ordinal).as_bytes());
+        let end = ordinal.unwrap_or(MESSAGE);
         let mut tail = [0; 2 + DIGITS];
-        let len = self.rest.len() + ordinal.len();
+        let len = self.rest.len() + end.len();
         tail[..self.rest.len()].copy_from_slice(&self.rest);
-        tail[self.rest.len()..len].copy_from_slice(ordinal);
+        tail[self.rest.len()..len].copy_from_slice(end);
         let mut encoded = [0; (2 + DIGITS).div_ceil(3) * 4];
         let encoded_len = STANDARD.encode_slice(&tail[..len], &mut encoded).unwrap_or(0);
         out.put(&self.head);
         out.put(&encoded[..encoded_len]);
         out.put(br#"","commit_idx":"#);
-        out.put(ordinal);
+        out.put(ordinal.unwrap_or(b"null"));
         out.put(&self.database);
     }
 

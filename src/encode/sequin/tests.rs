@@ -87,9 +87,14 @@ fn items() -> Arc<Relation> {
     relation(&[("id", true, 20), ("name", false, 25), ("price", false, 1700)])
 }
 
-fn put(sequin: &mut Sequin, transaction: &Transaction, ordinal: u64, kind: ChangeKind<'_>) -> String {
+fn put(
+    sequin: &mut Sequin,
+    transaction: &Transaction,
+    ordinal: impl Into<Option<u64>>,
+    kind: ChangeKind<'_>,
+) -> String {
     let mut out = Vec::new();
-    sequin.line(&Change { transaction, ordinal, kind }, &mut out);
+    sequin.line(&Change { transaction, ordinal: ordinal.into(), kind }, &mut out);
     let line = String::from_utf8(out).unwrap();
     assert_eq!(line.find('\n'), Some(line.len() - 1), "one line, and a whole one");
     serde_json::from_str::<Json>(&line).unwrap();
@@ -131,13 +136,13 @@ fn the_lines_of_the_format_document_are_what_is_written() {
     }
     let truncate = ChangeKind::Truncate { relation: &items, cascade: false, restart_identity: true };
     lines.push(put(&mut sequin, &transaction, 5, truncate));
-    let message = |transactional, content| ChangeKind::Message { transactional, prefix: "audit", content };
+    let message = |transactional, content| ChangeKind::Message { transactional, prefix: b"audit", content };
     lines.push(put(&mut sequin, &transaction, 6, message(true, Content(b"import 12 begins"))));
     let alone = Transaction { commit_lsn: Lsn(123_456_800), commit_timestamp: None, xid: None, ..transaction };
-    lines.push(put(&mut sequin, &alone, 0, message(false, Content(b"\xff\0\xfe"))));
+    lines.push(put(&mut sequin, &alone, None, message(false, Content(b"\xff\0\xfe"))));
     let gap = |to| Gap { from: Lsn(123_456_790), to, reason: "slot_missing".to_owned() };
-    lines.push(put(&mut sequin, &transaction, 0, ChangeKind::Gap(&gap(None))));
-    lines.push(put(&mut sequin, &transaction, 0, ChangeKind::Gap(&gap(Some(Lsn(234_567_890))))));
+    lines.push(put(&mut sequin, &transaction, None, ChangeKind::Gap(&gap(None))));
+    lines.push(put(&mut sequin, &transaction, None, ChangeKind::Gap(&gap(Some(Lsn(234_567_890))))));
 
     let document = include_str!("../../../docs/FORMAT.md");
     let written: Vec<_> = document.lines().filter(|line| line.starts_with(r#"{"record""#)).collect();
@@ -251,7 +256,8 @@ fn names_are_escaped_wherever_they_stand() {
     assert_eq!(line["metadata"]["database"], json!({"name": "shop", "database": odd, "hostname": odd}));
     let line: Json = serde_json::from_str(&row(&mut sequin, &relation, 0, &insert(&[T(odd)]))).unwrap();
     assert_eq!(line["record"], json!({ odd: odd }));
-    let message = ChangeKind::Message { transactional: false, prefix: odd, content: Content(odd.as_bytes()) };
+    let message =
+        ChangeKind::Message { transactional: false, prefix: odd.as_bytes(), content: Content(odd.as_bytes()) };
     let line: Json = serde_json::from_str(&put(&mut sequin, &transaction(), 0, message)).unwrap();
     assert_eq!(line["record"], json!({"prefix": odd, "content": odd}));
 }
@@ -288,7 +294,7 @@ fn a_value_goes_out_in_runs_and_is_never_put_together() {
         let Ok(Message::Insert { new, .. }) = pgoutput::decode(&bytes) else { panic!("not an insert") };
         let mut out = Pieces { value: &bytes, borrowed: 0 };
         let kind = ChangeKind::Insert { relation: &relation, new };
-        Sequin::new(stream()).line(&Change { transaction: &transaction(), ordinal: 0, kind }, &mut out);
+        Sequin::new(stream()).line(&Change { transaction: &transaction(), ordinal: Some(0), kind }, &mut out);
         assert!(out.borrowed >= large.len());
     }
 }

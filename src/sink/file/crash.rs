@@ -38,7 +38,7 @@ impl Lines for Plain {
     }
 
     fn line(&mut self, change: &Change<'_>, out: &mut impl Out) {
-        let place = (change.transaction.commit_lsn.0, change.ordinal);
+        let place = (change.transaction.commit_lsn.0, change.ordinal.unwrap_or_default());
         match change.kind {
             ChangeKind::Insert { new, .. } => match new.values().next() {
                 Some(Value::Text(text)) => {
@@ -140,7 +140,7 @@ fn batches(history: &[Committed], cursor: Option<Cursor>, rng: &mut Rng) -> Vec<
         if cursor.is_some_and(|cursor| cursor.start_lsn() >= committed.end().lsn()) {
             continue;
         }
-        let held = |ordinal: &usize| cursor.is_some_and(|cursor| cursor.holds(commit_lsn, *ordinal as u64));
+        let held = |ordinal: &usize| cursor.is_some_and(|cursor| cursor.holds(commit_lsn, Some(*ordinal as u64)));
         let first = (0..committed.rows.len()).take_while(held).count();
         made.begin(commit_lsn, first as u64);
         for ordinal in first..committed.rows.len() {
@@ -218,7 +218,7 @@ impl World {
         }
         let held = |history: &[Committed], cursor: Option<Cursor>| -> String {
             let lines = history.iter().flat_map(Committed::lines);
-            let held = |(lsn, ordinal)| cursor.is_some_and(|cursor| cursor.holds(lsn, ordinal));
+            let held = |(lsn, ordinal)| cursor.is_some_and(|cursor| cursor.holds(lsn, Some(ordinal)));
             lines.filter(|(place, _)| held(*place)).map(|(_, line)| line).collect()
         };
         let expected = match slot {

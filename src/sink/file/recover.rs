@@ -121,7 +121,7 @@ impl<E: Lines> Series<E> {
     }
 
     /// The last change of the record's stream in the finished files.
-    fn last_finished(&self, state: &State) -> Result<Option<(Lsn, u64)>, SinkError> {
+    fn last_finished(&self, state: &State) -> Result<Option<(Lsn, Option<u64>)>, SinkError> {
         let ours = |(number, _): &(u64, storage::Entry)| (state.begun.segment..state.segment).contains(number);
         for (number, _) in self.finished()?.into_iter().rev().filter(ours) {
             let path = self.names.finished(number);

@@ -14,8 +14,8 @@ const CHUNK: u64 = 64 * 1024;
 /// What the last complete lines of a file say.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LastLine {
-    /// The commit LSN and the ordinal of the last change.
-    Change(Lsn, u64),
+    /// The commit LSN and the ordinal of the last change, as a cursor has them.
+    Change(Lsn, Option<u64>),
     /// No line, or a gap record: what stands before that is of another stream.
     None,
     /// The line is not one of ours.
@@ -58,7 +58,8 @@ pub(super) fn last_line(file: &dyn File, end: u64) -> io::Result<LastLine> {
     let line = serde_json::from_slice::<Line>(&bytes(file, start, end)?);
     Ok(match line.map(|line| (line.action, line.metadata.commit_lsn, line.metadata.commit_idx)) {
         Ok((action, ..)) if action == "gap" => LastLine::None,
-        Ok((_, Some(commit_lsn), Some(ordinal))) => LastLine::Change(Lsn(commit_lsn), ordinal),
+        Ok((_, Some(commit_lsn), Some(ordinal))) => LastLine::Change(Lsn(commit_lsn), Some(ordinal)),
+        Ok((action, Some(commit_lsn), None)) if action == "message" => LastLine::Change(Lsn(commit_lsn), None),
         _ => LastLine::Foreign,
     })
 }
@@ -98,12 +99,14 @@ mod tests {
             "{\"action\":\"insert\",\"record\":{\"x\":\"\\\"\"},\"metadata\":{\"commit_lsn\":7,\"commit_idx\":2}}\n";
         let gap = "{\"action\":\"gap\",\"metadata\":{\"from\":\"0/1\",\"commit_lsn\":9}}\n";
         let long = a.replace("\\\"", &"y".repeat(200_000));
-        let change = |lsn, ordinal| LastLine::Change(Lsn(lsn), ordinal);
+        let change = |lsn, ordinal| LastLine::Change(Lsn(lsn), Some(ordinal));
+        let message = "{\"action\":\"message\",\"metadata\":{\"commit_lsn\":7,\"commit_idx\":null}}\n";
         for (content, kept, expected) in [
             (String::new(), 0, LastLine::None),
             ("{\"act".to_owned(), 0, LastLine::None),
             (a.to_owned(), a.len(), change(7, 2)),
             (format!("{a}{{\"action\":"), a.len(), change(7, 2)),
+            (format!("{a}{message}"), a.len() + message.len(), LastLine::Change(Lsn(7), None)),
             (format!("{a}{gap}"), a.len() + gap.len(), LastLine::None),
             (format!("{gap}{a}"), a.len() + gap.len(), change(7, 2)),
             (gap.repeat(3), 3 * gap.len(), LastLine::None),

@@ -179,7 +179,8 @@ mod tests {
 
     fn state(length: u64) -> State {
         let end = EndLsn::of_commit(Lsn(u64::MAX));
-        let cursor = Cursor { timeline: u32::MAX, commit_lsn: Lsn(u64::MAX), ordinal: u64::MAX, end_lsn: Some(end) };
+        let cursor =
+            Cursor { timeline: u32::MAX, commit_lsn: Lsn(u64::MAX), ordinal: Some(u64::MAX), end_lsn: Some(end) };
         let record = Record {
             beginning: u64::MAX,
             system_identifier: u64::MAX,

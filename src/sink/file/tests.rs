@@ -32,7 +32,7 @@ fn batch(commit_lsn: u64, text: &str) -> Batch {
 
 fn cursor(commit_lsn: u64, whole: bool) -> Option<Cursor> {
     let end_lsn = whole.then_some(EndLsn::of_commit(Lsn(commit_lsn + 40)));
-    Some(Cursor { timeline: 1, commit_lsn: Lsn(commit_lsn), ordinal: 0, end_lsn })
+    Some(Cursor { timeline: 1, commit_lsn: Lsn(commit_lsn), ordinal: Some(0), end_lsn })
 }
 
 /// Of a series that nothing was ever written to.

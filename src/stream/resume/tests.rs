@@ -10,11 +10,15 @@ fn slot() -> SlotName {
 }
 
 fn whole(commit: u64, end: u64) -> Cursor {
-    Cursor { timeline: 1, commit_lsn: Lsn(commit), ordinal: 3, end_lsn: Some(EndLsn::of_commit(Lsn(end))) }
+    Cursor { timeline: 1, commit_lsn: Lsn(commit), ordinal: Some(3), end_lsn: Some(EndLsn::of_commit(Lsn(end))) }
 }
 
 fn half(commit: u64) -> Cursor {
-    Cursor { timeline: 1, commit_lsn: Lsn(commit), ordinal: 3, end_lsn: None }
+    Cursor { timeline: 1, commit_lsn: Lsn(commit), ordinal: Some(3), end_lsn: None }
+}
+
+fn message(lsn: u64) -> Cursor {
+    Cursor { ordinal: None, ..half(lsn) }
 }
 
 fn standing(cursor: Option<Cursor>, acknowledged: Option<u64>) -> Standing {
@@ -238,4 +242,14 @@ fn a_half_taken_transaction_is_asked_for_from_its_commit_lsn() {
 fn without_a_cursor_it_goes_on_at_the_acknowledged_position() {
     let standing = standing(None, Some(100));
     assert_eq!(World::default().judge(&standing), Judgement::Resume { start: Lsn(100), held: None });
+}
+
+#[test]
+fn a_message_is_asked_for_again_only_if_the_slot_is_before_it() {
+    let held = Some(message(160));
+    let resume = |start| Judgement::Resume { start: Lsn(start), held };
+    for (confirmed, start) in [(100, 100), (160, 160), (170, 160)] {
+        let judgement = World { confirmed, ..World::default() }.judge(&standing(held, Some(170)));
+        assert_eq!(judgement, resume(start), "{confirmed}");
+    }
 }

@@ -61,11 +61,12 @@ fn brief(line: &Value) -> Value {
 /// What holds for the lines of every stream without a gap: places ascend, keys are unique, metadata is complete.
 pub(crate) fn lines_have_their_place(lines: &[Value], name: &str) {
     let mut keys = HashSet::new();
-    let mut last = (0, 0);
+    let mut last = (0, None);
     for (at, line) in lines.iter().enumerate() {
         let metadata = &line["metadata"];
         let outside = metadata["transactional"] == false;
-        let place = (metadata["commit_lsn"].as_u64().unwrap(), metadata["commit_idx"].as_u64().unwrap());
+        let place = (metadata["commit_lsn"].as_u64().unwrap(), metadata["commit_idx"].as_u64());
+        assert_eq!(place.1.is_none(), outside, "{line}");
         assert!(at == 0 || place > last, "line {at} is at {place:?} behind {last:?}: {line}");
         last = place;
         assert!(keys.insert(metadata["idempotency_key"].as_str().unwrap()), "a key comes twice: {line}");
@@ -79,11 +80,11 @@ pub(crate) fn lines_have_their_place(lines: &[Value], name: &str) {
     }
 }
 
-/// The places inside their transactions, a list for each transaction.
-pub(crate) fn ordinals(lines: &[Value]) -> Vec<Vec<u64>> {
+/// The places inside their transactions, a list for each transaction, and for each message outside of one.
+pub(crate) fn ordinals(lines: &[Value]) -> Vec<Vec<Value>> {
     let place = |line: &Value| line["metadata"]["commit_lsn"].as_u64();
     lines
         .chunk_by(|one, next| place(one) == place(next))
-        .map(|lines| lines.iter().map(|line| line["metadata"]["commit_idx"].as_u64().unwrap()).collect())
+        .map(|lines| lines.iter().map(|line| line["metadata"]["commit_idx"].clone()).collect())
         .collect()
 }
