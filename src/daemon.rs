@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,7 @@ pub enum StartError {
 /// It can't begin.
 pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::Signals)?;
+    raise_descriptor_limit();
     let storage: SharedStorage = Arc::new(Disk);
     let state_dir = config.agent.state_dir.clone();
     let unusable = |source| StartError::State { path: state_dir.clone(), source };
@@ -108,6 +110,17 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     Ok(())
 }
 
+/// A database takes about four descriptors. The usual soft limit is low for the sake of programs that use `select`, which
+/// this one does not.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        warn!(hint = "raise it with LimitNOFILE or ulimit -n", "the limit of open files stays as it is: {error}");
+    }
+}
+
 /// Holds the state directory for this process alone.
 fn lock(storage: &SharedStorage, state_dir: &Path) -> Result<storage::Lock, StartError> {
     let path = state_dir.join("lock");
@@ -167,4 +180,19 @@ impl Signals {
 enum Wish {
     End,
     Reload,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_descriptors_that_may_be_had_are_had() {
+        let before = getrlimit(Resource::Nofile);
+        let lower = before.maximum.map(|most| most - 1);
+        setrlimit(Resource::Nofile, Rlimit { current: lower, ..before }).unwrap();
+        raise_descriptor_limit();
+        let after = getrlimit(Resource::Nofile);
+        assert_eq!((after.current, after.maximum), (before.maximum, before.maximum));
+    }
 }
