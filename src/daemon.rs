@@ -67,9 +67,6 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     let connector =
         Connector::new(resolver, config.agent.connect_timeout, config.agent.wal_sender_timeout, format!("slotd/{id}"));
     info!(file = %file.display(), state_dir = %state_dir.display(), databases = config.databases.len(), "slotd {} begins", env!("CARGO_PKG_VERSION"));
-    for warning in &config.warnings {
-        warn!("{warning}");
-    }
     let shared = Shared::new(connector, storage, Arc::new(positions), registry);
     let supervisor = Supervisor::start(file, config, shared);
     let mut running = tokio::spawn(supervisor.run(to_carry_out, stop.clone()));
