@@ -25,7 +25,6 @@ use clap::{Args, Parser, Subcommand};
 use crate::ident::{DatabaseName, NameError};
 use crate::logging::LogFormat;
 use failure::{Exit, Failure};
-use out::Out;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -107,7 +106,7 @@ struct FileArg {
 
 #[derive(Debug, Args)]
 struct SocketArg {
-    /// The agent's socket; else slotd.sock in $RUNTIME_DIRECTORY, /run/slotd (root), $XDG_RUNTIME_DIR/slotd
+    /// The agent's socket; else slotd.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/slotd (not root), or /run/slotd
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
@@ -118,10 +117,9 @@ fn database_name(text: &str) -> Result<DatabaseName, NameError> {
 
 /// Carries out the command that `args` give, the program's name first.
 pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let out = Out::new();
     let exit = match Cli::try_parse_from(args) {
-        Ok(cli) => carry_out(cli.command, &out).await.unwrap_or_else(|failure| {
-            out.complain(&failure);
+        Ok(cli) => carry_out(cli.command).await.unwrap_or_else(|failure| {
+            out::complain(&failure);
             failure.exit
         }),
         Err(usage) => {
@@ -133,18 +131,18 @@ pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
-async fn carry_out(command: Command, out: &Out) -> Result<Exit, Failure> {
+async fn carry_out(command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Run { file, log_format } => Box::pin(run::run(file.config, log_format, out)).await,
-        Command::Check { file } => check::check(file.config, out),
+        Command::Run { file, log_format } => Box::pin(run::run(file.config, log_format)).await,
+        Command::Check { file } => check::check(file.config),
         Command::Status { name, json, socket } => {
-            let socket = context::socket(socket.socket)?;
-            show::show(&socket, name.as_ref(), json, out).await
+            let socket = client::reach(context::sockets(socket.socket)).await?;
+            show::show(&socket, name.as_ref(), json).await
         }
-        Command::Reload { socket } => reload::reload(&context::socket(socket.socket)?, out).await,
+        Command::Reload { socket } => reload::reload(&client::reach(context::sockets(socket.socket)).await?).await,
         // `accept_gap` is true: clap demands it.
         Command::Resume { name, accept_gap: _, yes, socket } => {
-            resume::resume(&context::socket(socket.socket)?, &name, yes, out).await
+            resume::resume(&client::reach(context::sockets(socket.socket)).await?, &name, yes).await
         }
     }
 }

@@ -31,7 +31,7 @@ mod wrong;
 mod tests;
 
 pub use diagnostics::{Mistake, Mistakes, Severity, Style, render_all};
-pub use file::{load, parse};
+pub use file::{Reloaded, load, parse, reload};
 pub use locate::{EXAMPLE, NoFile, Surroundings};
 pub use model::{
     Agent, Budget, Config, Connection, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Publish, Scope,

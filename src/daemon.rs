@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,7 @@ pub enum StartError {
 /// It can't begin.
 pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::Signals)?;
+    raise_descriptor_limit();
     let storage: SharedStorage = Arc::new(Disk);
     let state_dir = config.agent.state_dir.clone();
     let unusable = |source| StartError::State { path: state_dir.clone(), source };
@@ -65,9 +67,6 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     let connector =
         Connector::new(resolver, config.agent.connect_timeout, config.agent.wal_sender_timeout, format!("slotd/{id}"));
     info!(file = %file.display(), state_dir = %state_dir.display(), databases = config.databases.len(), "slotd {} begins", env!("CARGO_PKG_VERSION"));
-    for warning in &config.warnings {
-        warn!("{warning}");
-    }
     let shared = Shared::new(connector, storage, Arc::new(positions), registry);
     let supervisor = Supervisor::start(file, config, shared);
     let mut running = tokio::spawn(supervisor.run(to_carry_out, stop.clone()));
@@ -106,6 +105,17 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     }
     info!("slotd has ended");
     Ok(())
+}
+
+/// A database takes about four descriptors. The usual soft limit is low for the sake of programs that use `select`, which
+/// this one does not.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        warn!(hint = "raise it with LimitNOFILE or ulimit -n", "the limit of open files stays as it is: {error}");
+    }
 }
 
 /// Holds the state directory for this process alone.
@@ -167,4 +177,19 @@ impl Signals {
 enum Wish {
     End,
     Reload,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_descriptors_that_may_be_had_are_had() {
+        let before = getrlimit(Resource::Nofile);
+        let lower = before.maximum.map(|most| most - 1);
+        setrlimit(Resource::Nofile, Rlimit { current: lower, ..before }).unwrap();
+        raise_descriptor_limit();
+        let after = getrlimit(Resource::Nofile);
+        assert_eq!((after.current, after.maximum), (before.maximum, before.maximum));
+    }
 }

@@ -17,7 +17,7 @@ pub enum NameError {
     #[error("a {0} can't be empty")]
     Empty(&'static str),
     /// The name is longer than Postgres keeps.
-    #[error("a {kind} has at most {MAX_NAME_BYTES} bytes and this one has {bytes}; Postgres would cut it in silence")]
+    #[error("a {kind} has at most {MAX_NAME_BYTES} bytes and this one has {bytes}")]
     TooLong { kind: &'static str, bytes: usize },
     /// A character that the rule does not allow.
     #[error("a {kind} is made of {allowed}, and {found:?} is not one of them")]

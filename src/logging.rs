@@ -3,13 +3,21 @@
 //! Text has time, level, message and fields on one line. Under systemd's journal the time is left out, which the
 //! journal adds itself.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use crate::config::LogLevel;
+
+/// Whether `stream` is shown in colour: it is a terminal, and `NO_COLOR` is not set, or empty.
+///
+/// Source: <https://no-color.org>.
+#[must_use]
+pub fn has_colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
 
 /// What a log line looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,8 +66,7 @@ pub fn init(format: LogFormat, level: LogLevel) -> Result<(), TryInitError> {
             builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().try_init()
         }
         LogFormat::Text => {
-            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let builder = builder.with_ansi(colour).compact();
+            let builder = builder.with_ansi(has_colour(&io::stderr())).compact();
             if journal { builder.without_time().finish().try_init() } else { builder.finish().try_init() }
         }
     }

@@ -22,7 +22,7 @@ pub use model::{Condition, Finding, Holder, Positions, Reason, State, Trouble, W
 pub use registry::{AgentStatus, Registry};
 pub use reporter::Reporter;
 pub use verdict::{Assessment, Bounds, PERIOD, Row, STALE, Verdict, judge};
-pub use words::{age, one_line, size};
+pub use words::{age, databases, one_line, size};
 
 #[cfg(test)]
 pub(crate) mod tests;

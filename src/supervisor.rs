@@ -21,13 +21,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::config::{self, Config, Connection, Database, Host, Style};
+use crate::config::{self, Config, Connection, Database, Host, Reloaded, Style};
 use crate::guard::{self, Watched};
 use crate::ident::DatabaseName;
 use crate::postgres::Connector;
-use crate::status::{Command, Refusal, Registry, Reply};
+use crate::status::{Command, Refusal, Registry, Reply, databases};
 use crate::storage::SharedStorage;
 use crate::stream::positions::Positions;
 use holders::Holders;
@@ -99,6 +99,7 @@ impl Supervisor {
             reloads: Vec::new(),
             watches: None,
         };
+        supervisor.warn();
         supervisor.declare();
         supervisor.keep_declared();
         supervisor.watch();
@@ -145,22 +146,21 @@ impl Supervisor {
 
     /// Reads the file again and applies the difference; answers `reply` once all of it has begun.
     async fn reload(&mut self, reply: oneshot::Sender<Reply>) {
-        let new = match config::load(&self.file) {
-            Ok(new) => new,
+        let Reloaded { config, waits } = match config::reload(&self.file, &self.config) {
+            Ok(reloaded) => reloaded,
             Err(mistakes) => {
-                let text = mistakes.render(Style::Plain);
-                error!("the changed file is wrong and changes nothing:\n{text}");
-                self.shared.registry.config_rejected(Some(text.clone()));
+                self.shared.registry.config_rejected(Some(mistakes.to_string()));
                 // Nobody may be waiting: a signal asks for no answer.
-                drop(reply.send(Err(Refusal::File(text))));
+                drop(reply.send(Err(Refusal::File(mistakes.render(Style::Plain)))));
                 return;
             }
         };
         self.shared.registry.config_rejected(None);
-        if new.agent != self.config.agent || new.http != self.config.http {
+        if waits {
             warn!("[agent] and [http] count from the next start on");
         }
-        let old = std::mem::replace(&mut self.config, new);
+        let old = std::mem::replace(&mut self.config, config);
+        self.warn();
         let wanted: HashMap<_, _> = self.config.databases.iter().map(|new| (&new.name, &**new)).collect();
         let changed = |keeper: &Keeper| {
             let wanted = wanted.get(&keeper.database.name);
@@ -177,7 +177,7 @@ impl Supervisor {
             self.leaving.names.insert(name.clone());
             self.leaving.ends.push(leave(name, keeper, old.agent.stop_timeout).boxed());
         }
-        let summary = format!("{begun} databases begun or changed, {ended} ended");
+        let summary = format!("{} begun or changed, {ended} ended", databases(begun));
         self.reloads.push(Reload { reply, awaited: self.leaving.names.clone(), summary });
         self.declare();
         // An operator who has mended something on a server need not wait for its round.
@@ -210,6 +210,13 @@ impl Supervisor {
         for done in self.reloads.extract_if(.., |reload| reload.awaited.is_empty()) {
             info!("the file was read again: {}", done.summary);
             drop(done.reply.send(Ok(done.summary)));
+        }
+    }
+
+    /// Logs what works in the file and should be known.
+    fn warn(&self) {
+        for warning in &self.config.warnings {
+            warn!("{warning}");
         }
     }
 

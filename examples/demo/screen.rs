@@ -1,7 +1,7 @@
 //! A line for each change, short enough to be read while they flow.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 use serde_json::{Map, Value};
 
@@ -34,7 +34,7 @@ struct Transaction {
 impl Screen {
     pub(crate) fn new() -> Self {
         Self {
-            colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            colour: slotd::logging::has_colour(&io::stdout()),
             columns: BTreeMap::new(),
             transaction: Transaction::default(),
             changes: 0,

@@ -1,7 +1,7 @@
 //! Requests to the running agent over its Unix socket.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::{Method, Request, StatusCode, header};
@@ -52,7 +52,7 @@ pub(super) async fn ask(socket: &Path, method: Method, path: &str, body: &'stati
 }
 
 async fn exchange(socket: &Path, method: Method, path: &str, body: &'static str) -> Result<Answer, Failure> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| not_reached(socket, &error))?;
+    let stream = UnixStream::connect(socket).await.map_err(|error| not_reached(&[(socket.to_owned(), error)]))?;
     let broken = |error: &dyn std::error::Error| {
         let cause = Failure::because(Exit::NotReached, error).sentence;
         Failure::new(Exit::NotReached, format!("the agent on {} broke off: {cause}", socket.display()))
@@ -80,10 +80,24 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: &'static str)
     }
 }
 
-fn not_reached(socket: &Path, error: &io::Error) -> Failure {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "run it as the agent's user, as a member of its group, or as root",
-        _ => "start it with slotd run or systemctl start slotd; --socket names another socket",
+/// The first of `sockets` on which an agent listens.
+pub(super) async fn reach(sockets: Vec<PathBuf>) -> Result<PathBuf, Failure> {
+    let mut tried = Vec::new();
+    for socket in sockets {
+        match UnixStream::connect(&socket).await {
+            Ok(_) => return Ok(socket),
+            Err(error) => tried.push((socket, error)),
+        }
+    }
+    Err(not_reached(&tried))
+}
+
+fn not_reached(tried: &[(PathBuf, io::Error)]) -> Failure {
+    let hint = if tried.iter().any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied) {
+        "run it as the agent's user, as a member of its group, or as root"
+    } else {
+        "start it with slotd run or systemctl start slotd; --socket PATH names another socket"
     };
-    Failure::new(Exit::NotReached, format!("no agent answers on {}: {error}", socket.display())).hint(hint)
+    let places: Vec<_> = tried.iter().map(|(socket, error)| format!("{}: {error}", socket.display())).collect();
+    Failure::new(Exit::NotReached, format!("no agent answers on {}", places.join("; nor on "))).hint(hint)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::failure::{Exit, Failure};
-use super::out::Out;
+use super::out;
 use crate::config::{self, Config, Surroundings};
 
 fn variable(name: &str) -> Option<String> {
@@ -16,9 +16,14 @@ pub(super) fn file(given: Option<&Path>) -> Result<PathBuf, Failure> {
     found.map_err(|missing| Failure::because(Exit::WrongFile, &missing))
 }
 
-/// The socket: `given`, or where an agent of this user listens.
-pub(super) fn socket(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    given.or_else(|| Surroundings::new(&variable).socket()).ok_or_else(|| {
+/// Where an agent may listen, the first that answers counts: `given` alone, or the usual places.
+pub(super) fn sockets(given: Option<PathBuf>) -> Vec<PathBuf> {
+    given.map_or_else(|| Surroundings::new(&variable).sockets(), |given| vec![given])
+}
+
+/// Where an agent of this user listens.
+pub(super) fn socket() -> Result<PathBuf, Failure> {
+    Surroundings::new(&variable).socket().ok_or_else(|| {
         Failure::new(
             Exit::Failed,
             "there is no folder for the socket: neither $RUNTIME_DIRECTORY nor $XDG_RUNTIME_DIR is set",
@@ -28,11 +33,11 @@ pub(super) fn socket(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
 }
 
 /// The file's meaning; `None` after its mistakes have been shown.
-pub(super) fn load(path: &Path, out: &Out) -> Option<Config> {
+pub(super) fn load(path: &Path) -> Option<Config> {
     match config::load(path) {
         Ok(config) => Some(config),
         Err(mistakes) => {
-            out.show_mistakes(mistakes.as_slice());
+            out::show_mistakes(mistakes.as_slice());
             None
         }
     }

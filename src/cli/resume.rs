@@ -6,11 +6,11 @@ use axum::http::{Method, StatusCode};
 
 use super::client;
 use super::failure::{Exit, Failure};
-use super::out::Out;
+use super::out;
 use super::seen::{Seen, read};
 use crate::ident::DatabaseName;
 
-pub(super) async fn resume(socket: &Path, name: &DatabaseName, yes: bool, out: &Out) -> Result<Exit, Failure> {
+pub(super) async fn resume(socket: &Path, name: &DatabaseName, yes: bool) -> Result<Exit, Failure> {
     let answer = client::ask(socket, Method::GET, &format!("/health/{name}"), "").await?;
     if answer.code == StatusCode::NOT_FOUND {
         return Err(Failure::new(Exit::Failed, format!("the agent has no database called {name}"))
@@ -18,17 +18,17 @@ pub(super) async fn resume(socket: &Path, name: &DatabaseName, yes: bool, out: &
     }
     let seen: Seen = read(&answer.body)?;
     if seen.state != "lost" {
-        out.say(&format!("{name} is {}, not lost: there is nothing to resume", seen.state));
+        out::say(&format!("{name} is {}, not lost: there is nothing to resume", seen.state));
         return Ok(Exit::Done);
     }
     if !yes {
-        out.say(&price(&seen));
+        out::say(&price(&seen));
         return Err(Failure::new(Exit::Usage, "nothing was done: what is lost stays lost, so this takes --yes")
             .hint(format!("slotd resume {name} --accept-gap --yes")));
     }
     let path = format!("/control/databases/{name}/resume");
     let answer = client::ask(socket, Method::POST, &path, r#"{"accept_gap": true}"#).await?;
-    out.say(&answer.done()?);
+    out::say(&answer.done()?);
     Ok(Exit::Done)
 }
 

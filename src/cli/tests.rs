@@ -81,3 +81,23 @@ fn a_cause_is_said_once() {
         assert_eq!(Failure::because(Exit::Failed, &error).sentence, format!("it failed: {cause}"));
     }
 }
+
+#[tokio::test]
+async fn the_first_socket_that_answers_is_taken_and_else_all_that_were_tried_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let places = || vec![at("mine.sock"), at("system.sock")];
+    let failure = client::reach(places()).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::NotReached);
+    let [mine, system] = ["mine.sock", "system.sock"].map(|name| at(name).display().to_string());
+    let missing = "No such file or directory (os error 2)";
+    let sentence = format!("no agent answers on {mine}: {missing}; nor on {system}: {missing}");
+    assert_eq!((failure.sentence, failure.hint.unwrap().contains("--socket")), (sentence, true));
+
+    let listener = tokio::net::UnixListener::bind(at("system.sock")).unwrap();
+    assert_eq!(client::reach(places()).await.unwrap(), at("system.sock"));
+    // What a dead agent left behind is passed over.
+    drop(tokio::net::UnixListener::bind(at("mine.sock")).unwrap());
+    assert_eq!(client::reach(places()).await.unwrap(), at("system.sock"));
+    drop(listener);
+}

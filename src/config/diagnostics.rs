@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
@@ -14,7 +14,9 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 pub struct Mistake {
     pub(super) severity: Severity,
     pub(super) path: PathBuf,
+    /// What is wrong: lower case, no full stop, no secret in it.
     pub(super) sentence: String,
+    /// What to do about it.
     pub(super) hint: Option<String>,
     /// `None` where no line of the file is to blame.
     pub(super) at: Option<Excerpt>,
@@ -51,35 +53,6 @@ pub enum Style {
 }
 
 impl Mistake {
-    #[must_use]
-    pub const fn severity(&self) -> Severity {
-        self.severity
-    }
-
-    /// What is wrong: lower case, no full stop, no secret in it.
-    #[must_use]
-    pub fn sentence(&self) -> &str {
-        &self.sentence
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
-    }
-
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Line and column, both from 1, the column in characters; `None` where no line is to blame.
-    #[must_use]
-    pub fn position(&self) -> Option<(usize, usize)> {
-        self.at.as_ref().map(|at| (at.line, at.column))
-    }
-
     /// The mistake as it is shown to a person, in several lines, without a line break at the end.
     #[must_use]
     pub fn render(&self, style: Style) -> String {
@@ -141,11 +114,6 @@ impl Mistakes {
         &self.list
     }
 
-    /// Each of them.
-    pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
-        self.list.iter()
-    }
-
     /// All of them as they are shown to a person, an empty line between any two, a line break at the end.
     #[must_use]
     pub fn render(&self, style: Style) -> String {
@@ -163,21 +131,12 @@ pub fn render_all(list: &[Mistake], style: Style) -> String {
     shown
 }
 
-impl<'a> IntoIterator for &'a Mistakes {
-    type Item = &'a Mistake;
-    type IntoIter = std::slice::Iter<'a, Mistake>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
-/// One line for a log: how many, and the first.
+/// One line for log and health: the first, and how many more.
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = self.list.first() else { return Ok(()) };
         write!(f, "{}", first.path.display())?;
-        if let Some((line, column)) = first.position() {
+        if let Some(Excerpt { line, column, .. }) = &first.at {
             write!(f, ":{line}:{column}")?;
         }
         write!(f, ": {}", first.sentence)?;

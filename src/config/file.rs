@@ -27,13 +27,40 @@ pub fn load(path: &Path) -> Result<Config, Mistakes> {
     parse(path, &text, &|name| env::var(name).ok())
 }
 
+/// Reads the file `path` anew for an agent that runs on `old`; what counts from the next start on stays as it was.
+///
+/// # Errors
+/// All of its mistakes. Another state directory is one: the positions of what is streamed would stay in the old one.
+pub fn reload(path: &Path, old: &Config) -> Result<Reloaded, Mistakes> {
+    let new = load(path)?;
+    if new.agent.state_dir != old.agent.state_dir {
+        let sentence = "`state_dir` can't change while slotd runs; restart it".to_owned();
+        let hint = format!("or write `state_dir = \"{}\"` under [agent]", old.agent.state_dir.display());
+        return Err(of_the_whole(path, sentence, Some(hint)));
+    }
+    let waits = new.agent != old.agent || new.http != old.http;
+    Ok(Reloaded { config: Config { agent: old.agent.clone(), http: old.http.clone(), ..new }, waits })
+}
+
+/// What was read anew.
+#[derive(Debug)]
+pub struct Reloaded {
+    pub config: Config,
+    /// Whether there is something that counts from the next start on.
+    pub waits: bool,
+}
+
 fn unreadable(path: &Path, error: &io::Error) -> Mistakes {
     let (sentence, hint) = match error.kind() {
         io::ErrorKind::InvalidData => ("the file is not UTF-8 text".to_owned(), None),
         _ => (format!("the file can't be read: {error}"), Some("name another with -c FILE".to_owned())),
     };
-    let severity = Severity::Error;
-    Mistakes::one(Mistake { severity, path: path.to_owned(), sentence, hint, at: None, also: None })
+    of_the_whole(path, sentence, hint)
+}
+
+/// A mistake that no line is to blame for.
+fn of_the_whole(path: &Path, sentence: String, hint: Option<String>) -> Mistakes {
+    Mistakes::one(Mistake { severity: Severity::Error, path: path.to_owned(), sentence, hint, at: None, also: None })
 }
 
 /// Reads `text`, which stands in the file `path`; `env` looks a variable up. Nothing but the current directory and
@@ -129,16 +156,17 @@ fn agent(table: &Table<'_>, dir: &Path, here: Surroundings<'_>) -> Agent {
         }
         dir.to_owned()
     });
-    let (instant, short) = (Duration::ZERO, Duration::from_millis(1));
+    // Zero would switch the server's own watch off, and a dead connection would hold its slot for ever; of the others,
+    // less would end what is merely slow.
+    let least = Duration::from_secs(1);
     Agent {
         state_dir,
         log: table.choice("log", LEVELS).map_or(LogLevel::Info, |at| at.value),
-        grace: table.time("grace", instant, Duration::from_mins(1)),
-        connect_timeout: table.time("connect_timeout", short, Duration::from_secs(10)),
-        stop_timeout: table.time("stop_timeout", short, Duration::from_secs(20)),
-        sink_stall_timeout: table.time("sink_stall_timeout", short, Duration::from_secs(30)),
-        // Zero would switch the server's own watch off, and a dead connection would hold its slot for ever.
-        wal_sender_timeout: table.time("wal_sender_timeout", Duration::from_secs(1), Duration::from_secs(10)),
+        grace: table.time("grace", Duration::ZERO, Duration::from_mins(1)),
+        connect_timeout: table.time("connect_timeout", least, Duration::from_secs(10)),
+        stop_timeout: table.time("stop_timeout", least, Duration::from_secs(20)),
+        sink_stall_timeout: table.time("sink_stall_timeout", least, Duration::from_secs(30)),
+        wal_sender_timeout: table.time("wal_sender_timeout", least, Duration::from_secs(10)),
     }
 }
 
@@ -155,9 +183,9 @@ fn http(table: &Table<'_>) -> Http {
         && !address.ip().to_canonical().is_loopback()
         && !public_status
     {
-        let wrong = Wrong::new("`listen` is not a loopback address, and health would be open to all who reach it");
-        let hint = format!("write \"127.0.0.1:{}\", or say `public_status = true`", address.port());
-        table.reader().error(&at.span, wrong.hint(hint));
+        let wrong = Wrong::new("`listen` is not a loopback address: only /livez and /readyz are shown there");
+        let hint = "say `public_status = true`, and health is open to all who reach it";
+        table.reader().warn(&at.span, wrong.hint(hint));
     }
     Http { listen: listen.map_or(Some(DEFAULT_LISTEN), |at| at.value), public_status }
 }

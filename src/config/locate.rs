@@ -23,6 +23,10 @@ pub struct NoFile {
     pub tried: Vec<PathBuf>,
 }
 
+/// Where the agent of the system listens.
+const SYSTEM_RUN: &str = "/run/slotd";
+const SOCKET: &str = "slotd.sock";
+
 /// A whole file, in three lines.
 pub const EXAMPLE: &str = "\
 [[postgres_databases]]
@@ -89,10 +93,18 @@ impl<'a> Surroundings<'a> {
     pub fn socket(&self) -> Option<PathBuf> {
         let dir = match self.systemd("RUNTIME_DIRECTORY") {
             Some(given) => Some(given),
-            None if self.root => Some(PathBuf::from("/run/slotd")),
+            None if self.root => Some(PathBuf::from(SYSTEM_RUN)),
             None => self.path("XDG_RUNTIME_DIR").filter(|dir| dir.is_absolute()).map(|dir| dir.join("slotd")),
         };
-        dir.map(|dir| dir.join("slotd.sock"))
+        dir.map(|dir| dir.join(SOCKET))
+    }
+
+    /// Where an agent may be reached: the socket of one of this user, then that of the system's.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        let system = Path::new(SYSTEM_RUN).join(SOCKET);
+        let own = self.socket().filter(|own| *own != system);
+        own.into_iter().chain([system]).collect()
     }
 
     /// systemd parts several folders with colons; ours is the first.
@@ -183,5 +195,19 @@ mod tests {
         assert_eq!(at(&set[2..], false), (Some("/h/.local/state/slotd".into()), Some("/u/slotd/slotd.sock".into())));
         assert_eq!(at(&[("XDG_STATE_HOME", "/x")], false), (Some("/x/slotd".into()), None));
         assert_eq!(at(&[], false), (None, None));
+    }
+
+    #[test]
+    fn an_agent_is_looked_for_where_this_user_and_where_the_system_has_it() {
+        let at = |set: &[(&str, &str)], root| {
+            let env = env(set);
+            Surroundings::of(&env, root).sockets()
+        };
+        let system = PathBuf::from("/run/slotd/slotd.sock");
+        assert_eq!(at(&[("RUNTIME_DIRECTORY", "/r")], true), [PathBuf::from("/r/slotd.sock"), system.clone()]);
+        assert_eq!(at(&[("XDG_RUNTIME_DIR", "/u")], false), [PathBuf::from("/u/slotd/slotd.sock"), system.clone()]);
+        for root in [false, true] {
+            assert_eq!(at(&[], root), std::slice::from_ref(&system));
+        }
     }
 }

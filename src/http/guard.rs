@@ -50,7 +50,7 @@ fn hidden(path: &str) -> Option<Response> {
     (!matches!(path, "/livez" | "/readyz")).then(|| {
         let mut answer = summary(
             StatusCode::UNAUTHORIZED,
-            "off loopback only /livez and /readyz are shown, unless [http] has public_status = true",
+            "off loopback only /livez and /readyz are shown; set public_status = true under [http], and restart slotd, to show the rest",
         );
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         answer

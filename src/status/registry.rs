@@ -124,11 +124,6 @@ impl Registry {
         self.changed();
     }
 
-    /// A reload has other bounds.
-    pub fn set_bounds(&self, bounds: Bounds) {
-        self.shared.agent.send_modify(|agent| agent.bounds = bounds);
-    }
-
     /// Why the changed file was rejected, in a sentence; `None` once a good one is in force. Logs a change.
     pub fn config_rejected(&self, why: Option<String>) {
         let changed = self.shared.agent.send_if_modified(|agent| {

@@ -34,6 +34,12 @@ pub fn age(age: Duration) -> String {
     }
 }
 
+/// `1 database`, `2 databases`.
+#[must_use]
+pub fn databases(count: usize) -> String {
+    format!("{count} database{}", if count == 1 { "" } else { "s" })
+}
+
 /// `text` without line breaks and other control characters: text of a server must not forge a line of a log or answer.
 #[must_use]
 pub fn one_line(text: &str) -> String {

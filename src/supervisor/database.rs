@@ -15,7 +15,7 @@ use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
-use crate::status::{Condition, Holder, Reason, Refusal, Reply, State, Trouble};
+use crate::status::{Condition, Holder, Reason, Refusal, Reply, State, Trouble, one_line};
 use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
 
 /// How often the publication of a database that streams is looked at.
@@ -209,6 +209,7 @@ impl Keep {
         let streaming = pipeline.run(started, stop);
         let sync_standby = next(seen, |seen| provision::sync_standby(database, &seen.synchronous_standby_names, own));
         tokio::pin!(streaming, sync_standby);
+        let mut blind = false;
         loop {
             tokio::select! {
                 biased;
@@ -227,11 +228,18 @@ impl Keep {
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
                 checked = provision::check(database, connector) => checked,
             };
-            match checked {
-                Ok(findings) => reporter.findings(findings),
-                Err(diagnosis) => {
-                    tracing::debug!("the publication could not be looked at: {}", diagnosis.trouble.sentence);
+            // Said once when it begins and once when it ends.
+            match &checked {
+                Ok(_) if blind => tracing::info!("the publication is looked at again"),
+                Err(Diagnosis { trouble, .. }) if !blind => {
+                    let (sentence, hint) = (one_line(&trouble.sentence), one_line(&trouble.hint));
+                    tracing::warn!(hint, "the publication can't be looked at: {sentence}");
                 }
+                Ok(_) | Err(_) => {}
+            }
+            blind = checked.is_err();
+            if let Ok(findings) = checked {
+                reporter.findings(findings);
             }
             reporter.round_done();
         }

@@ -460,7 +460,7 @@ async fn a_panic_fails_its_database_alone_and_a_reload_begins_it_again() {
     scene.slotd.await_acknowledged(cluster, &other).await;
     assert_eq!(scene.slotd.lines(&other).len(), 1);
     let (status, said) = scene.slotd.command_output(&["reload"]).await;
-    assert!(status.success() && said.contains("1 databases begun"), "{said}");
+    assert!(status.success() && said.contains("1 database begun"), "{said}");
     scene.delivered().await;
 }
 

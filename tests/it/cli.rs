@@ -104,6 +104,48 @@ async fn no_agent_is_told_with_the_socket_that_was_tried() {
 }
 
 #[tokio::test]
+async fn check_ends_with_what_it_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slotd.toml");
+    let check = async |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        slotd(&format!("check -c {}", path.display())).await
+    };
+    let state = "[agent]\nstate_dir = \"state\"\n";
+    let shop = "[[postgres_databases]]\nname = \"shop\"\nurl = \"postgres://slotd@127.0.0.1/shop\"\n";
+
+    let right = check(&format!("{state}{shop}")).await;
+    assert_eq!(right, (0, format!("{}: 1 database, no mistakes\n", path.display()), String::new()));
+    let (exit, said, warned) = check(&format!("{state}[http]\nlisten = \"192.0.2.1:80\"\n{shop}")).await;
+    assert_eq!(exit, 0);
+    assert!(said.contains("no mistakes") && warned.contains("warning: `listen`"), "{said}{warned}");
+    let (exit, said, wrong) = check(&format!("{state}{shop}prot = 1\n")).await;
+    assert_eq!((exit, said.as_str()), (78, ""));
+    assert!(wrong.contains("slotd.toml:6:1") && wrong.contains("did you mean `port`?"), "{wrong}");
+
+    // What is named in the file is looked at too.
+    let files = "password_file = \"password\"\nssl_root_cert = \"root.pem\"\n";
+    let (exit, said, wrong) = check(&format!("{state}{shop}{files}")).await;
+    assert_eq!((exit, said.as_str()), (78, ""));
+    for name in ["password", "root.pem"] {
+        let why = format!("{} can't be read", folder.path().join(name).display());
+        assert!(wrong.contains("slotd: shop: ") && wrong.contains(&why) && wrong.contains("No such file"), "{wrong}");
+    }
+    std::fs::write(folder.path().join("password"), "hunter2\n").unwrap();
+    std::fs::write(folder.path().join("root.pem"), "no certificate\n").unwrap();
+    let (exit, _, wrong) = check(&format!("{state}{shop}{files}")).await;
+    assert_eq!(exit, 78);
+    assert!(wrong.contains("root.pem") && !wrong.contains("password"), "{wrong}");
+    let pem = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+    std::fs::write(folder.path().join("root.pem"), pem).unwrap();
+    assert_eq!(check(&format!("{state}{shop}{files}")).await.0, 0);
+
+    let (exit, _, gone) = slotd("check -c /nonexistent/slotd.toml").await;
+    assert_eq!(exit, 78);
+    assert!(gone.contains("/nonexistent/slotd.toml") && gone.contains("can't be read"), "{gone}");
+}
+
+#[tokio::test]
 async fn usage_help_and_version_have_their_exit_status() {
     assert_eq!(slotd("nonsense").await.0, 64);
     assert_eq!(slotd("resume shop").await.0, 64);

@@ -37,6 +37,8 @@ mod proof;
 #[cfg(test)]
 mod provision;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod sinks;

@@ -11,6 +11,9 @@ use crate::config::read::{At, for_key};
 use crate::config::units;
 use crate::config::wrong::{Wrong, nearest};
 
+/// Postgres counts milliseconds in an `int`; in whole days.
+const MOST_TIME: Duration = Duration::from_hours(24 * 24);
+
 impl<'a> Table<'a> {
     /// A text as it stands in the file, nothing in it expanded, with where its key stands: for what must not be shown.
     pub(in crate::config) fn raw(&self, key: &str) -> Option<At<&'a str>> {
@@ -86,11 +89,17 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// A time from `least` on.
+    /// A time from `least`, which is in whole seconds, to what Postgres takes.
     pub(in crate::config) fn time(&self, key: &str, least: Duration, default: Duration) -> Duration {
-        let parse = |text: &str| {
-            let time = units::time(text)?;
-            if time < least { Err(Wrong::new(format!("the least is {} ms", least.as_millis()))) } else { Ok(time) }
+        let parse = |text: &str| match units::time(text)? {
+            time if time < least => {
+                Err(Wrong::new("this is less than can work").hint(format!("write at least \"{}s\"", least.as_secs())))
+            }
+            time if time > MOST_TIME => {
+                let days = MOST_TIME.as_secs() / 86_400;
+                Err(Wrong::new("this is more than Postgres takes").hint(format!("write at most \"{days}d\"")))
+            }
+            time => Ok(time),
         };
         self.quantity(key, &format!("{}s", default.as_secs()), parse).map_or(default, |at| at.value)
     }

@@ -212,6 +212,29 @@ fn plain_text_over_a_network_is_a_warning() {
 }
 
 #[test]
+fn a_port_that_shows_only_the_probes_is_a_warning() {
+    let config = good("[http]\nlisten = \"0.0.0.0:7356\"\n");
+    assert_eq!(config.http, Http { listen: Some("0.0.0.0:7356".parse().unwrap()), public_status: false });
+    insta::assert_snapshot!(crate::config::render_all(&config.warnings, Style::Plain), @r#"
+    warning: `listen` is not a loopback address: only /livez and /readyz are shown there
+     --> /etc/slotd/slotd.toml:2:10
+      |
+    2 | listen = "0.0.0.0:7356"
+      |          ^^^^^^^^^^^^^^
+      |
+      = help: say `public_status = true`, and health is open to all who reach it
+    "#);
+    for text in ["listen = \"0.0.0.0:1\"\npublic_status = true", "listen = \"[::1]:1\"", "listen = \"off\""] {
+        assert_eq!(good(&format!("[http]\n{text}")).warnings, [], "{text}");
+    }
+}
+
+#[test]
+fn no_grace_is_a_grace() {
+    assert_eq!(good("[agent]\ngrace = \"0s\"").agent.grace, Duration::ZERO);
+}
+
+#[test]
 fn paths_start_where_they_should() {
     let config = parse(Path::new("x.toml"), "[agent]\nstate_dir = \"s\"", &|_| None).unwrap();
     let here = std::env::current_dir().unwrap();
