@@ -53,10 +53,19 @@ pub enum Refusal {
 #[must_use]
 pub fn plan(database: &Database, observed: &Observed, known: bool, holes: Holes, own: &str) -> Plan {
     let mut plan = Plan { findings: findings(database, observed), ..Plan::default() };
-    plan.refusal = refuse_server(observed)
-        .or_else(|| sync_standby(database, &observed.server.synchronous_standby_names, own).map(Refusal::Trouble))
+    let names = &observed.server.synchronous_standby_names;
+    let slot = refuse_slot(database, observed, known, holes, own);
+    // That a slot is lost is not hidden by what stands in the way of another one.
+    let (lost, other) = match slot {
+        Some(lost @ Refusal::Lost { .. }) => (Some(lost), None),
+        other => (None, other),
+    };
+    plan.refusal = (refuse_server(observed).map(Refusal::Trouble))
+        .or(lost)
+        .or_else(|| refuse_wal_level(observed).map(Refusal::Trouble))
+        .or_else(|| sync_standby(database, names, own).map(Refusal::Trouble))
         .or_else(|| refuse_publication(database, observed).map(Refusal::Trouble))
-        .or_else(|| refuse_slot(database, observed, known, holes, own));
+        .or(other);
     if plan.refusal.is_some() {
         return plan;
     }
@@ -79,30 +88,33 @@ fn operator(reason: Reason, sentence: impl Into<String>, hint: impl Into<String>
     Diagnosis { class: Class::Operator, trouble: Trouble::new(reason, sentence, hint) }
 }
 
-fn refuse_server(observed: &Observed) -> Option<Refusal> {
+fn refuse_server(observed: &Observed) -> Option<Diagnosis> {
     let server = &observed.server;
-    let diagnosis = if server.version < 150_000 {
-        operator(
+    if server.version < 150_000 {
+        return Some(operator(
             Reason::Server,
             format!("the server is PostgreSQL {}, and slotd needs 15 or later", server.version / 10_000),
             "upgrade the server",
-        )
-    } else if server.in_recovery {
+        ));
+    }
+    server.in_recovery.then(|| {
         operator(
             Reason::Server,
             "the server is a standby, where no publication can be made",
             "give the primary's `hostname`",
         )
-    } else if server.wal_level != "logical" && observed.slot.is_none() {
+    })
+}
+
+fn refuse_wal_level(observed: &Observed) -> Option<Diagnosis> {
+    let wal_level = &observed.server.wal_level;
+    (wal_level != "logical" && observed.slot.is_none()).then(|| {
         operator(
             Reason::Server,
-            format!("wal_level is {}, and logical decoding needs logical", server.wal_level),
+            format!("wal_level is {wal_level}, and logical decoding needs logical"),
             "run: ALTER SYSTEM SET wal_level = 'logical'; and restart the server",
         )
-    } else {
-        return None;
-    };
-    Some(Refusal::Trouble(diagnosis))
+    })
 }
 
 /// Why a slot may not be streamed, if every COMMIT of the application would wait for its sink.

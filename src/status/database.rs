@@ -47,6 +47,8 @@ pub struct DatabaseStatus {
     /// When a round last ended.
     pub last_round: Option<Timestamp>,
     pub findings: Vec<Finding>,
+    /// The server has warned on the stream since the last look.
+    pub(super) stream_warned: bool,
 }
 
 impl DatabaseStatus {
@@ -92,6 +94,7 @@ impl DatabaseStatus {
             observed: None,
             last_round: None,
             findings: Vec::new(),
+            stream_warned: false,
         }
     }
 

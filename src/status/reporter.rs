@@ -11,6 +11,9 @@ use tokio::sync::watch;
 use super::verdict::wal_sentence;
 use super::{Condition, DatabaseStatus, Finding, Positions, Registry, State, Verdict, WalUse, one_line};
 
+/// The code of what the server warns of on the stream.
+const STREAM_WARNING: &str = "stream_warning";
+
 /// Reports for one database; clones report for the same one, and with the last of them it leaves the registry.
 #[derive(Debug, Clone)]
 pub struct Reporter {
@@ -118,9 +121,33 @@ impl Reporter {
         self.seat.registry.changed();
     }
 
-    /// All that is to be mended and does not stop the stream; logs what is new and what is gone.
-    pub fn findings(&self, findings: Vec<Finding>) {
-        let before = self.modify(|status| std::mem::replace(&mut status.findings, findings)).unwrap_or_default();
+    /// All that a look at the database found to be mended. A warning of the stream stays with it if the server has
+    /// repeated it since the look before.
+    pub fn findings(&self, mut found: Vec<Finding>) {
+        self.change_findings(|status| {
+            let warned = std::mem::take(&mut status.stream_warned);
+            found.extend(status.findings.extract_if(.., |finding| warned && finding.code == STREAM_WARNING));
+            status.findings = found;
+        });
+    }
+
+    /// What the server warns of on the stream; of several warnings the last.
+    pub fn stream_warning(&self, sentence: String, hint: String) {
+        self.change_findings(|status| {
+            status.stream_warned = true;
+            status.findings.retain(|finding| finding.code != STREAM_WARNING);
+            status.findings.push(Finding { code: STREAM_WARNING, sentence, hint });
+        });
+    }
+
+    /// Logs what is new and what is gone.
+    fn change_findings(&self, change: impl FnOnce(&mut DatabaseStatus)) {
+        let changed = self.modify(|status| {
+            let before = status.findings.clone();
+            change(status);
+            before
+        });
+        let before = changed.unwrap_or_default();
         let status = self.status();
         let (database, slot) = (status.name.as_str(), status.slot.as_str());
         let same = |a: &Finding, b: &Finding| a.code == b.code && a.sentence == b.sentence;

@@ -2,7 +2,8 @@
 //!
 //! At most one message each [`PACE`], so that a storm of keepalives does not become a storm of answers, and at least
 //! one each third of the server's patience. An idle position is recorded durably before it is sent, once a second at
-//! the most, in one write with those of all other slots.
+//! the most, in one write with those of all other slots. While that can't be done, changes flow on; but a server that is
+//! being stopped waits for the position as it waits for a sink, so the same bound holds.
 
 use std::io;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ const PACE: Duration = Duration::from_millis(100);
 const BLOCKED: Duration = Duration::from_secs(5);
 /// After trouble with a sink, a stream that brings nothing for this long counts as well.
 const QUIET: Duration = Duration::from_secs(2);
+/// After an idle position could not be recorded, the next is tried this much later.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// How often the sinks and the server are looked at.
 const WATCH: Duration = Duration::from_millis(500);
 /// 2000-01-01T00:00:00Z in Unix microseconds.
@@ -38,13 +41,13 @@ const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 pub(super) enum FeedbackError {
     #[error("the connection broke off while acknowledging: {0}")]
     Io(#[from] io::Error),
-    #[error(transparent)]
-    Position(#[from] SinkError),
     // The bounds, not what was measured: each new sentence is a line of the log.
     #[error("the server has been silent for more than {0:?}")]
     Silent(Duration),
     #[error("a sink has been blocked for more than {0:?}")]
     Stalled(Duration),
+    #[error("no position could be recorded in the state directory for more than {0:?}")]
+    Unrecorded(Duration),
 }
 
 /// How long what may last.
@@ -66,8 +69,12 @@ pub(super) struct Feedback {
     sent: Instant,
     /// When the server was last heard, as last reported.
     heard: std::time::Instant,
-    /// Whether a blocked sink was told.
-    blocked: bool,
+    /// Whether trouble with a sink was told.
+    told: bool,
+    /// Since when an idle position has waited for its record.
+    unrecorded: Option<Instant>,
+    /// Why it was not taken the last time.
+    refused: Option<SinkError>,
     /// The stream before ended for a sink, which has not shown yet that it takes something again; and since when.
     unproven: Option<Instant>,
 }
@@ -93,7 +100,9 @@ impl Feedback {
             acknowledged: Some(confirmed),
             sent: Instant::now(),
             heard,
-            blocked: unproven.is_some(),
+            told,
+            unrecorded: None,
+            refused: None,
             unproven,
         }
     }
@@ -105,13 +114,15 @@ impl Feedback {
         // At most one idle position is on its way to the disk.
         let mut recording: Option<BoxFuture<'static, Result<EndLsn, SinkError>>> = None;
         let mut recorded: Option<EndLsn> = None;
+        let mut record_again = Instant::now();
         let mut wants_reply = false;
         loop {
             let may = self.progress.acknowledgeable();
             wants_reply |= self.progress.take_reply_requested();
             let target = may.committed.max(recorded);
-            if recording.is_none() && may.idle > target.max(self.acknowledged) {
+            if recording.is_none() && may.idle > target.max(self.acknowledged) && record_again <= Instant::now() {
                 recording = may.idle.map(|idle| Arc::clone(&self.ledger).record_idle(idle).boxed());
+                self.unrecorded.get_or_insert_with(Instant::now);
             }
             let due = if wants_reply || target > self.acknowledged {
                 self.sent + PACE
@@ -125,9 +136,18 @@ impl Feedback {
                     self.send(target).await?;
                     wants_reply = false;
                 }
-                Some(idle) = OptionFuture::from(recording.as_mut()) => {
-                    recorded = recorded.max(Some(idle?));
+                Some(outcome) = OptionFuture::from(recording.as_mut()) => {
                     recording = None;
+                    match outcome {
+                        Ok(idle) => {
+                            recorded = recorded.max(Some(idle));
+                            (self.unrecorded, self.refused) = (None, None);
+                        }
+                        Err(error) => {
+                            self.refused = Some(error);
+                            record_again = Instant::now() + RECORD_AGAIN;
+                        }
+                    }
                 }
                 () = self.progress.changed() => {}
                 _ = watch.tick() => self.watch()?,
@@ -171,33 +191,50 @@ impl Feedback {
         });
     }
 
-    /// A blocked sink is never shown as streaming.
-    fn tell_blocked(&mut self, blocked: bool) {
-        if std::mem::replace(&mut self.blocked, blocked) == blocked {
-            return;
+    /// What keeps changes or positions from being safe, long before the copy is ended for it.
+    fn trouble(&self, blocked: Option<Duration>) -> Option<Trouble> {
+        if let Some(error) = &self.refused {
+            return Some(Trouble::new(Reason::Sink, error.to_string(), error.hint.clone()));
         }
-        let condition = if blocked {
-            let trouble = Trouble::new(
-                Reason::Sink,
+        let (sentence, hint) = if blocked.is_some_and(|blocked| blocked > BLOCKED) {
+            (
                 "a sink has not taken a batch for several seconds; the connection is kept for now",
                 "see what the sink waits for; after `sink_stall_timeout` the copy is ended",
-            );
-            Condition::Other(State::Retrying, trouble)
+            )
+        } else if self.unrecorded.is_some_and(|since| since.elapsed() > BLOCKED) {
+            (
+                "no position could be recorded in the state directory for several seconds; the connection is kept for now",
+                "see what its disk waits for; after `sink_stall_timeout` the copy is ended",
+            )
         } else {
-            Condition::Streaming
+            return None;
         };
-        self.reporter.condition(condition);
+        Some(Trouble::new(Reason::Sink, sentence, hint))
+    }
+
+    /// A stream with such trouble is never shown as streaming.
+    fn tell(&mut self, trouble: Option<Trouble>) {
+        if let Some(trouble) = trouble {
+            self.told = true;
+            self.reporter.condition(Condition::Other(State::Retrying, trouble));
+        } else if self.unproven.is_none() && std::mem::take(&mut self.told) {
+            self.reporter.condition(Condition::Streaming);
+        }
     }
 
     fn watch(&mut self) -> Result<(), FeedbackError> {
         let Patience { wal_sender_timeout, sink_stall_timeout } = self.patience;
         let blocked = self.progress.busy_since().map(|since| since.elapsed());
         if let Some(since) = self.unproven
+            && self.unrecorded.is_none()
             && (self.progress.has_delivered() || blocked.is_none() && since.elapsed() > QUIET)
         {
             self.unproven = None;
         }
-        self.tell_blocked(self.unproven.is_some() || blocked.is_some_and(|blocked| blocked > BLOCKED));
+        self.tell(self.trouble(blocked));
+        if self.unrecorded.is_some_and(|since| since.elapsed() > sink_stall_timeout) {
+            return Err(FeedbackError::Unrecorded(sink_stall_timeout));
+        }
         if let Some(blocked) = blocked {
             return if blocked > sink_stall_timeout { Err(FeedbackError::Stalled(sink_stall_timeout)) } else { Ok(()) };
         }

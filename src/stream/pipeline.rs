@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -28,7 +29,7 @@ use crate::postgres::{
     Connector, CopyReader, CopyWriter, History, ReplicationError, ReplicationSession, SystemIdentity,
 };
 use crate::sink::SinkError;
-use crate::status::{self, Condition, Finding, Reason, Reporter, Trouble};
+use crate::status::{self, Condition, Reason, Reporter, Trouble};
 use crate::wire::ServerError;
 
 /// How long the end of a copy may take on the server's side.
@@ -109,6 +110,9 @@ pub struct Started {
     horizon: Horizon,
 }
 
+type Delivering = AbortOnDropHandle<Result<(), SinkError>>;
+type Acknowledging = AbortOnDropHandle<Result<Feedback, FeedbackError>>;
+
 impl Pipeline {
     /// Whether a sink keeps the changes in files of its own.
     #[must_use]
@@ -184,7 +188,7 @@ impl Pipeline {
             let sink_start = self.begin(&mut opened, at, ready, holes).await?;
             start = Some(start.map_or(sink_start, |start: Lsn| start.min(sink_start)));
         }
-        opened.sinks.ready().await.map_err(sink_trouble)?;
+        opened.ready().await?;
         let start = start.unwrap_or(confirmed);
         let refused = |error| End::Trouble(trouble::of_replication(Step::Start, &error, to));
         let (reader, writer) =
@@ -275,9 +279,16 @@ impl Pipeline {
     /// Writes down that the server has another history than `record` is of.
     async fn record_diverged(&self, key: Key, record: &Record, sentence: String) {
         let record = Record { diverged: Some(sentence), ..record.clone() };
-        if let Err(error) = self.positions.record_now(key, record).await {
-            warn!(database = %self.database.name, slot = %self.database.slot, "{error}; it is tried again");
-        }
+        let recorded = timeout(self.sink_stall_timeout, self.positions.record_now(key, record)).await;
+        let error = match recorded {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the state directory has answered nothing for {:?}", self.sink_stall_timeout),
+        };
+        warn!(
+            database = %self.database.name, slot = %self.database.slot,
+            "that the server was restored can't be recorded: {error}; it is tried again"
+        );
     }
 
     /// Judges sink `at`, and begins it anew where that is right. Returns where it wants the stream to start.
@@ -298,10 +309,14 @@ impl Pipeline {
         };
         let gap = match (judgement, ready.anew, holes) {
             (_, Some(Anew { before }), Holes::Accept(reason)) => {
-                let elsewhere = || self.positions.of_slot(&self.database.slot).iter().map(Record::position).max();
+                let elsewhere = || opened.records_of_slot().iter().map(Record::position).max();
                 gap(end_of_sink.or(before).or_else(elsewhere), reason.as_str())
             }
             (Judgement::Resume { start, held }, ..) => {
+                // Its files were taken away before they held anything: nothing is missing.
+                if let Some(record) = standing.record.clone().filter(|_| standing.bare) {
+                    opened.sinks.adopt(at, record, None).await.map_err(sink_trouble)?;
+                }
                 let proof = held.map(|held| held.unit()).filter(|unit| unit.is_sent_from(start));
                 if proof.is_some() {
                     info!(
@@ -399,30 +414,25 @@ impl Pipeline {
                     Ok(()) => delivered_all = true,
                     Err(error) => return sink_trouble(error),
                 },
-                fed = &mut acknowledging => return joined(fed).map_or_else(|error| self.feedback_end(error), |_| End::Stopped),
+                fed = &mut acknowledging => return self.fed(fed),
                 read = &mut reading => match joined(read) {
                     Ok(reader) => break reader,
-                    Err(error) if error.is_hole() && !delivered_all => {
-                        // As long as they need: feedback ends them if they take too long.
-                        let delivered = tokio::select! {
-                            biased;
-                            delivered = &mut delivering => joined(delivered),
-                            fed = &mut acknowledging => {
-                                return joined(fed).map_or_else(|error| self.feedback_end(error), |_| End::Stopped);
-                            }
-                        };
-                        return match delivered {
-                            Ok(()) => self.read_end(error).await,
-                            Err(error) => sink_trouble(error),
-                        };
+                    Err(error) => {
+                        // What stands before a hole can be had now and never again.
+                        if error.is_hole()
+                            && !delivered_all
+                            && let Some(end) = self.drain(&mut delivering, &mut acknowledging).await
+                        {
+                            return end;
+                        }
+                        return self.read_end(error).await;
                     }
-                    Err(error) => return self.read_end(error).await,
                 },
                 Some(notice) = noticed.recv() => self.notice(&notice),
             }
         };
-        if !delivered_all && let Err(error) = joined(delivering.await) {
-            return sink_trouble(error);
+        if !delivered_all && let Some(end) = self.drain(&mut delivering, &mut acknowledging).await {
+            return end;
         }
         stop_feedback.cancel();
         if let Ok(feedback) = joined(acknowledging.await) {
@@ -431,13 +441,26 @@ impl Pipeline {
         End::Stopped
     }
 
+    /// Waits until the sinks hold all that was read, as long as they need: feedback ends them if they take too long.
+    /// Returns why they do not, if so.
+    async fn drain(&self, delivering: &mut Delivering, acknowledging: &mut Acknowledging) -> Option<End> {
+        tokio::select! {
+            biased;
+            delivered = delivering => joined(delivered).err().map(sink_trouble),
+            fed = acknowledging => Some(self.fed(fed)),
+        }
+    }
+
+    /// Feedback has ended while there was a stream.
+    fn fed(&self, fed: Result<Result<Feedback, FeedbackError>, JoinError>) -> End {
+        joined(fed).map_or_else(|error| self.feedback_end(error), |_| End::Stopped)
+    }
+
     fn notice(&self, notice: &ServerError) {
-        warn!(database = %self.database.name, slot = %self.database.slot, "the server warns on the stream: {notice}");
-        self.reporter.findings(vec![Finding {
-            code: "stream_warning",
-            sentence: format!("the server warns on the stream: {notice}"),
-            hint: notice.hint.clone().unwrap_or_else(|| "see the server's log".to_owned()),
-        }]);
+        self.reporter.stream_warning(
+            format!("the server warns on the stream: {notice}"),
+            notice.hint.clone().unwrap_or_else(|| "see the server's log".to_owned()),
+        );
     }
 
     async fn read_end(&self, error: ReadError) -> End {
@@ -474,13 +497,12 @@ impl Pipeline {
     fn feedback_end(&self, error: FeedbackError) -> End {
         match error {
             FeedbackError::Io(_) | FeedbackError::Silent(_) => self.connection_end(&error),
-            FeedbackError::Position(error) => sink_trouble(error),
-            FeedbackError::Stalled(_) => End::Trouble(Diagnosis {
+            FeedbackError::Stalled(_) | FeedbackError::Unrecorded(_) => End::Trouble(Diagnosis {
                 class: Class::Retry,
                 trouble: Trouble::new(
                     Reason::Sink,
                     format!("{error}; the copy was ended so that the server need not wait for it"),
-                    "see what the sink waits for; `sink_stall_timeout` is the bound",
+                    "see what its disk or its reader waits for; `sink_stall_timeout` is the bound",
                 ),
             }),
         }
@@ -496,13 +518,27 @@ impl Pipeline {
 }
 
 impl Opened {
+    /// Whether every sink would take something now.
+    ///
+    /// # Errors
+    /// A sink refuses.
+    pub async fn ready(&mut self) -> Result<(), End> {
+        self.sinks.ready().await.map_err(sink_trouble)
+    }
+
     /// Whether the slot is known from before: a sink, or the record of one that it went to before, has changes or a
     /// position of it.
     #[must_use]
     pub fn knows_slot(&self) -> bool {
+        !self.records_of_slot().is_empty()
+    }
+
+    /// All that is known of the slot on this cluster, in its sinks and in others that it went to before.
+    fn records_of_slot(&self) -> Vec<Record> {
         let StreamIdentity { slot, system_identifier, .. } = &*self.server.identity;
-        let known = |record: &Record| record.slot == *slot && record.system_identifier == *system_identifier;
-        self.sinks.records_of(slot).iter().any(known)
+        let mut records = self.sinks.records_of(slot);
+        records.retain(|record| record.system_identifier == *system_identifier);
+        records
     }
 }
 
@@ -517,7 +553,7 @@ fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> A
 }
 
 /// What a task returned; its panic goes on in ours.
-fn joined<T>(outcome: Result<T, tokio::task::JoinError>) -> T {
+fn joined<T>(outcome: Result<T, JoinError>) -> T {
     outcome.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(error) => std::panic::panic_any(error.to_string()),

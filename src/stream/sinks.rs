@@ -1,9 +1,10 @@
 //! The sinks of one stream: opened, judged, begun, and then given every batch.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::timeout;
 
@@ -91,9 +92,12 @@ impl Sinks {
     pub(super) async fn adopt(&mut self, at: usize, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
         let Self { each, positions, patience } = self;
         let open = &mut each[at];
-        // A sink with a record of its own counts from here on: what the store has is of another beginning.
-        in_time(*patience, &open.name, open.sink.adopt(record.clone(), gap)).await?;
-        positions.record_now(open.key.clone(), record.clone()).await.map_err(|error| unrecorded(&error))?;
+        let adopted = async {
+            // A sink with a record of its own counts from here on: what the store has is of another beginning.
+            open.sink.adopt(record.clone(), gap).await?;
+            positions.record_now(open.key.clone(), record.clone()).await.map_err(|error| unrecorded(&error))
+        };
+        in_time(*patience, &open.name, adopted).await?;
         open.record = Some(record);
         open.held = None;
         Ok(())
@@ -134,7 +138,8 @@ impl Sinks {
                 progress.durable(at, batch.units, batch.end_lsn);
                 Ok(())
             });
-            join_all(writes).await.into_iter().collect::<Result<(), _>>()?;
+            // What one sink refuses is told at once, whatever another waits for: that one's call ends by itself.
+            try_join_all(writes).await?;
         }
         Ok(())
     }
@@ -181,8 +186,9 @@ fn merge(standing: &mut Standing, positions: &Positions, key: &Key) {
 }
 
 fn unrecorded(error: &PositionsError) -> SinkError {
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
     SinkError {
-        sentence: format!("the position can't be recorded in the state directory: {error}"),
+        sentence: format!("no position can be recorded: {error}{cause}"),
         hint: "make room in the state directory, or let slotd's user write there".to_owned(),
         source: None,
     }

@@ -23,9 +23,10 @@ const CHECK_PERIOD: Duration = Duration::from_secs(60);
 /// A stream that lived this long counts as a success.
 const SUCCESS: Duration = Duration::from_secs(5);
 
-/// The operator accepts a gap.
+/// The operator accepts the gap of `reason`, and no other: it is what they were told.
 #[derive(Debug)]
 pub(super) struct Resume {
+    pub(super) reason: Reason,
     pub(super) reply: oneshot::Sender<Reply>,
 }
 
@@ -65,10 +66,7 @@ impl Keep {
         let mut backoff = Backoff::default();
         let mut resume: Option<Resume> = None;
         loop {
-            let holes = match (&resume, self.pipeline.reporter.status().condition.trouble()) {
-                (Some(_), Some(lost)) => Holes::Accept(lost.reason),
-                _ => Holes::Refuse,
-            };
+            let holes = resume.as_ref().map_or(Holes::Refuse, |asked| Holes::Accept(asked.reason));
             let prepared = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -134,7 +132,7 @@ impl Keep {
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let mut replication = connector.replication(to).await.map_err(connect)?;
         let server = self.pipeline.identify(&mut replication).await?;
-        let opened = match self.pipeline.open(server).await {
+        let mut opened = match self.pipeline.open(server).await {
             Ok(opened) => opened,
             Err((server, end)) => {
                 let lost = if holes == Holes::Refuse { self.inspect_closed(&server).await } else { None };
@@ -145,6 +143,10 @@ impl Keep {
             && let Some(trouble) = self.pipeline.other_cluster(&opened)
         {
             return Err(End::Lost(trouble));
+        }
+        if holes != Holes::Refuse {
+            // The slot is made before the gap record is written, and would stand without it.
+            opened.ready().await?;
         }
         let sql = connector.sql(to).await.map_err(connect)?;
         let known = opened.knows_slot();
@@ -328,7 +330,7 @@ async fn next<T>(seen: &mut watch::Receiver<Option<Seen>>, wanted: impl Fn(&Seen
     std::future::pending().await
 }
 
-fn not_lost() -> Refusal {
+pub(super) fn not_lost() -> Refusal {
     Refusal::Conflict("the database is not lost: there is no gap to accept".to_owned())
 }
 
@@ -337,7 +339,7 @@ fn disabled() -> Refusal {
 }
 
 fn answer(resume: Option<Resume>, outcome: Reply) {
-    if let Some(Resume { reply }) = resume {
+    if let Some(Resume { reply, .. }) = resume {
         // The one who asked may have gone.
         drop(reply.send(outcome));
     }

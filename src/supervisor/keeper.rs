@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::Shared;
-use super::database::{Keep, Resume};
+use super::database::{Keep, Resume, not_lost};
 use crate::config::{Config, Database, FileSinkConfig, SinkConfig};
 use crate::guard::{Seen, Watched};
 use crate::sink::{FileSink, Sink, StdoutSink};
@@ -78,7 +78,13 @@ impl Keeper {
 
     /// Goes on behind a gap record, if it is lost; answers `reply` once that is known.
     pub(super) fn resume(&self, reply: oneshot::Sender<Reply>) {
-        if let Err(refused) = self.resume.try_send(Resume { reply }) {
+        let reason = match &self.reporter.status().condition {
+            Condition::Other(State::Lost, lost) => lost.reason,
+            // A disabled one says better why not.
+            Condition::Other(State::Disabled, trouble) => trouble.reason,
+            _ => return drop(reply.send(Err(not_lost()))),
+        };
+        if let Err(refused) = self.resume.try_send(Resume { reason, reply }) {
             let why = match &refused {
                 TrySendError::Full(_) => "the database is being resumed already",
                 TrySendError::Closed(_) => "the work on this database broke off; run slotd reload first",

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
-use crate::support::{Cluster, History, Options, Slotd, SmallDisk, compare, seed};
+use crate::support::{Cluster, History, Options, Slotd, SmallDisk, compare, lines_of, seed};
 
 /// A database with a table, and a slotd for it that is not started.
 struct Scene<'a> {
@@ -58,7 +58,8 @@ impl<'a> Scene<'a> {
             .replace(&format!("127.0.0.1:{}", self.cluster.port()), "db.example.com:5432")
             .replace(&self.slotd.state_dir().display().to_string(), "/var/lib/slotd")
             // What these tests set sink_stall_timeout to, and its default.
-            .replace("for 1s", "for 30s");
+            .replace("for 1s", "for 30s")
+            .replace("for more than 1s", "for more than 30s");
         let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/BAD_DAY.md");
         let page = fs::read_to_string(page).unwrap();
         assert!(page.contains(&format!("```text\n{block}```\n")), "docs/BAD_DAY.md does not show\n{block}");
@@ -261,6 +262,15 @@ async fn a_full_disk_does_not_hide_that_the_slot_is_lost() {
     scene.slotd.await_state(&scene.dbname, "retrying").await;
     give_up(&scene).await;
     scene.told("lost", "slot_invalidated").await;
+    // No slot is made that could not be streamed: the gap record has no room.
+    let (status, said) = scene.slotd.command_output(&["resume", &scene.dbname, "--accept-gap", "--yes"]).await;
+    assert!(!status.success() && said.contains("min_free"), "{said}");
+    assert_eq!(scene.slot_column("wal_status").await.as_deref(), Some("lost"));
+    scene.told("lost", "slot_invalidated").await;
+    disk.make_room();
+    scene.accept_gap().await;
+    let gap = scene.slotd.lines(&scene.dbname).into_iter().find(|line| line["action"] == "gap");
+    assert_eq!(gap.unwrap()["metadata"]["reason"], "slot_invalidated");
 }
 
 #[tokio::test]
@@ -394,6 +404,63 @@ async fn a_disk_that_hangs_holds_one_thread_and_is_told_and_two_signals_end_slot
     scene.slotd.unset_env("SLOTD_STALL_AT");
     scene.start().await;
     scene.delivered().await;
+}
+
+#[tokio::test]
+async fn a_sink_that_fails_is_told_though_another_hangs() {
+    let cluster = Cluster::shared(18);
+    let mut scene = Scene::new(cluster, "").await;
+    let sinks = "agent.sink_stall_timeout = \"1h\"\n[sinks.screen]\ntype = \"stdout\"\n";
+    scene.slotd.configure(&format!("{sinks}{}sink = [\"screen\", \"changes\"]\n", cluster.entry(&scene.dbname)));
+    let _unread = scene.slotd.start_piped();
+    scene.slotd.await_state(&scene.dbname, "streaming").await;
+    let file = scene.slotd.state_dir().join(format!("changes/{}.jsonl", scene.dbname));
+    fs::write(&file, "somebody's notes\n").unwrap();
+    scene.insert(500).await;
+    let of_the_file = |health: &Value| health["sentence"].as_str().is_some_and(|said| said.contains(".jsonl"));
+    scene.slotd.await_until(&scene.dbname, of_the_file).await;
+}
+
+#[tokio::test]
+async fn a_state_directory_without_room_holds_idle_positions_back_and_no_change() {
+    let mut scene = Scene::new(Cluster::shared(18), "").await;
+    let elsewhere = scene.slotd.config_path().with_file_name("elsewhere");
+    let path = elsewhere.join("{database}.jsonl");
+    let sink = format!("[sinks.changes]\npath = \"{}\"\n", path.display());
+    scene.slotd.configure(&format!("{sink}{}", scene.cluster.entry(&scene.dbname)));
+    let disk = SmallDisk::mount(&scene.slotd.state_dir(), 4);
+    scene.start().await;
+    disk.fill_up();
+    // The last page of the file of positions has room for some more.
+    let health = loop {
+        scene.cluster.execute("postgres", "SELECT txid_current()").await;
+        let health = scene.slotd.health(&scene.dbname).await;
+        if health["state"] == "retrying" {
+            break scene.told("retrying", "sink").await;
+        }
+    };
+    assert!(health["sentence"].as_str().unwrap().contains("no position can be recorded"), "{health:#}");
+    scene.insert(3).await;
+    scene.slotd.await_until(&scene.dbname, |_| lines_of(&elsewhere, &scene.dbname).len() == 3).await;
+    disk.make_room();
+    scene.slotd.await_state(&scene.dbname, "streaming").await;
+    assert_eq!(scene.slotd.log().matches("streaming from").count(), 1, "the stream went on all the time");
+}
+
+#[tokio::test]
+async fn a_state_directory_that_hangs_keeps_no_server_from_stopping() {
+    let mut cluster = Cluster::start(18, &Options::default());
+    let dbname = cluster.create_database().await;
+    let mut slotd = Slotd::new(&format!("agent.sink_stall_timeout = \"1s\"\n{}", cluster.entry(&dbname)));
+    // The first time is that of the slot's beginning.
+    slotd.set_env("SLOTD_STALL_AT", "PositionsWritten:2");
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    cluster.execute("postgres", "SELECT txid_current()").await;
+    let health = slotd.await_until(&dbname, |health| health["reason"] == "sink").await;
+    cluster.stop_fast().unwrap();
+    let scene = Scene { cluster: &cluster, dbname, slotd, rows: 0 };
+    scene.stands_in_the_page(&health);
 }
 
 #[tokio::test]

@@ -247,3 +247,31 @@ fn a_slot_that_is_still_being_made_is_waited_for() {
     let (class, ..) = trouble(&with_slot(|slot| slot.confirmed_flush_lsn = None), false);
     assert_eq!(class, Class::Retry);
 }
+
+#[test]
+fn that_a_slot_is_lost_is_not_hidden_by_what_stands_in_the_way_of_another() {
+    let gone = Observed { slot: None, publication: None, unpublishable: vec![unpublishable("t")], ..everything() };
+    let server = |change: fn(&mut ServerFacts)| {
+        let mut observed = gone.clone();
+        change(&mut observed.server);
+        observed
+    };
+    for observed in [
+        gone.clone(),
+        server(|server| server.wal_level = "replica".to_owned()),
+        server(|server| server.synchronous_standby_names = "*".to_owned()),
+    ] {
+        assert_eq!(lost(&observed, true), Reason::SlotMissing);
+    }
+    // A standby never had it.
+    let standby = server(|server| server.in_recovery = true);
+    assert_eq!(trouble(&standby, true).1, Reason::Server);
+}
+
+#[test]
+fn a_server_that_would_wait_for_us_is_refused_unless_that_is_allowed() {
+    let mut observed = everything();
+    observed.server.synchronous_standby_names = "*".to_owned();
+    assert_eq!(trouble(&observed, true).1, Reason::SyncStandby);
+    assert_eq!(plan(&database("allow_sync_standby = true"), &observed, true, Holes::Refuse, OWN).refusal, None);
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Scene;
-use crate::support::{Cluster, Options, lines_of, lsn_of};
+use crate::support::{Cluster, Options, Slotd, lines_of, lsn_of};
 
 #[tokio::test]
 async fn another_cluster_at_the_same_address_is_told() {
@@ -295,4 +295,20 @@ async fn an_older_timeline_has_diverged_and_one_of_the_same_number_that_forked_e
     assert!(health["sentence"].as_str().unwrap().contains("timeline 2"), "{health:#}");
     scene.resumes("diverged").await;
     assert!(scene.told().starts_with("1 2 diverged 3 4 "), "{}", scene.told());
+}
+
+#[tokio::test]
+async fn files_that_are_removed_before_they_held_anything_are_begun_anew() {
+    let cluster = Cluster::shared(18);
+    let dbname = cluster.create_database().await;
+    cluster.execute(&dbname, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    let mut slotd = Slotd::run(&cluster.entry(&dbname));
+    slotd.await_state(&dbname, "streaming").await;
+    assert!(slotd.sigterm().await.success());
+    std::fs::remove_dir_all(slotd.state_dir().join("changes")).unwrap();
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    cluster.execute(&dbname, "INSERT INTO t VALUES (1)").await;
+    slotd.await_lines(&dbname, 1).await;
+    slotd.await_state(&dbname, "streaming").await;
 }

@@ -1,6 +1,7 @@
 //! A real disk that is small enough to be filled.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,6 +33,12 @@ impl SmallDisk {
     /// Takes so many megabytes of it.
     pub(crate) fn fill(&self, megabytes: usize) {
         fs::write(self.path.join("filler"), vec![b'x'; megabytes << 20]).unwrap();
+    }
+
+    /// Takes all of it.
+    pub(crate) fn fill_up(&self) {
+        let mut filler = fs::File::create(self.path.join("filler")).unwrap();
+        while filler.write_all(&[b'x'; 4096]).is_ok() {}
     }
 
     /// Gives them back.
