@@ -12,14 +12,11 @@ use crate::postgres::trouble::{Class, Diagnosis};
 use crate::status::{Finding, Holder, Reason, Trouble};
 use crate::stream::Holes;
 
-/// A step.
+/// What is done to the slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Past what the publication can't be read for.
     AdvanceSlot,
-    CreatePublication {
-        sql: String,
-    },
     /// By the walsender's command.
     CreateSlot,
     /// It is invalidated, and the operator has accepted the gap.
@@ -29,6 +26,8 @@ pub enum Action {
 /// What follows from what is wished and what there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
+    /// The SQL that makes the publication; it comes first.
+    pub create_publication: Option<String>,
     /// In this order.
     pub steps: Vec<Action>,
     /// Why nothing may be done at all.
@@ -62,7 +61,7 @@ pub fn plan(database: &Database, observed: &Observed, known: bool, holes: Holes,
     }
     let invalidated = observed.slot.as_ref().is_some_and(|slot| slot.invalidation().is_some());
     if observed.publication.is_none() {
-        plan.steps.push(Action::CreatePublication { sql: create_publication(database) });
+        plan.create_publication = Some(create_publication(database));
     }
     if invalidated {
         plan.steps.push(Action::DropSlot);

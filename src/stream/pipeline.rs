@@ -186,12 +186,14 @@ impl Pipeline {
         }
         opened.sinks.ready().await.map_err(sink_trouble)?;
         let start = start.unwrap_or(confirmed);
+        // Before the walsender begins to count how long we are silent.
+        let _turn = self.connector.turn(to).await;
+        let sql = self.connector.sql(to).await.map_err(|error| End::Trouble(trouble::of_connect(&error, to)))?;
         let refused = |error| End::Trouble(trouble::of_replication(Step::Start, &error, to));
         let (reader, writer) =
             session.start(&self.database.slot, &self.database.publication, start).await.map_err(refused)?;
 
         // The server moves a low start up without a word; nobody can move the slot while we hold it.
-        let sql = self.connector.sql(to).await.map_err(|error| End::Trouble(trouble::of_connect(&error, to)))?;
         let now = catalog::slots(&sql, &[&self.database.slot]).await;
         let now = now.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
         if now.first().and_then(|slot| slot.confirmed_flush_lsn) != slot.confirmed_flush_lsn {

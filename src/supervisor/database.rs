@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::holders::Holders;
 use crate::config::{Database, Status};
 use crate::guard::{PERIOD, Seen};
-use crate::postgres::catalog;
+use crate::postgres::catalog::{self, SlotFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
@@ -34,7 +34,6 @@ pub(super) struct Resume {
 pub(super) struct Keep {
     pipeline: Pipeline,
     holders: Holders,
-    provisioning: Arc<Semaphore>,
     seen: watch::Receiver<Option<Seen>>,
     resumes: mpsc::Receiver<Resume>,
     /// Somebody wants the next round now.
@@ -45,12 +44,11 @@ impl Keep {
     pub(super) const fn new(
         pipeline: Pipeline,
         holders: Holders,
-        provisioning: Arc<Semaphore>,
         seen: watch::Receiver<Option<Seen>>,
         resumes: mpsc::Receiver<Resume>,
         poke: Arc<Notify>,
     ) -> Self {
-        Self { pipeline, holders, provisioning, seen, resumes, poke }
+        Self { pipeline, holders, seen, resumes, poke }
     }
 
     /// Looks after the database until `stop`.
@@ -146,10 +144,8 @@ impl Keep {
         {
             return Err(End::Lost(trouble));
         }
-        let sql = connector.sql(to).await.map_err(connect)?;
-        let known = opened.knows_slot();
-        let round = Round { database, connector, sql: &sql, reporter, turns: &self.provisioning };
-        let ensured = round.ensure(&mut replication, known, holes).await;
+        let round = Round { database, connector, reporter };
+        let ensured = round.ensure(&mut replication, opened.knows_slot(), holes).await;
         let Ensured { ready, findings } = ensured.map_err(|refused| self.refused(refused))?;
         reporter.findings(findings);
         self.leave_to_other(&ready)?;
@@ -160,7 +156,7 @@ impl Keep {
     fn leave_to_other(&self, ready: &Ready) -> Result<(), End> {
         let Pipeline { database, .. } = &self.pipeline;
         let slot = &database.slot;
-        let other = self.holders.of(trouble::address(&database.connection), slot.clone());
+        let other = self.holders.of(database.connection.server(), slot.clone());
         let Some(Holder { application_name, .. }) = other.filter(|_| ready.anew.is_none() && self.pipeline.has_file())
         else {
             return Ok(());
@@ -178,6 +174,7 @@ impl Keep {
     /// Why the slot is lost, while a sink can't be opened.
     async fn inspect_closed(&self, server: &Identified) -> Option<Trouble> {
         let Pipeline { database, connector, .. } = &self.pipeline;
+        let _turn = connector.turn(&database.connection).await;
         let sql = connector.sql(&database.connection).await.ok()?;
         let slots = catalog::slots(&sql, &[&database.slot]).await.ok()?;
         self.pipeline.inspect_closed(server, slots.first())
@@ -191,7 +188,7 @@ impl Keep {
                     && diagnosis.class == Class::Held
                 {
                     let Database { connection, slot, .. } = &*self.pipeline.database;
-                    self.holders.saw(trouble::address(connection), slot.clone(), holder.clone());
+                    self.holders.saw(connection.server(), slot.clone(), holder.clone());
                 }
                 End::Trouble(diagnosis)
             }
@@ -277,30 +274,40 @@ impl Keep {
 
     /// Judges without touching anything: why the slot no longer leads on, if it does not.
     async fn inspect(&self) -> Result<Option<Trouble>, End> {
-        let Pipeline { database, connector, .. } = &self.pipeline;
-        let to = &database.connection;
-        let connect = |error| End::Trouble(trouble::of_connect(&error, to));
-        let mut replication = connector.replication(to).await.map_err(connect)?;
-        let server = self.pipeline.identify(&mut replication).await?;
+        let (server, slot, in_recovery) = self.look().await?;
         let opened = match self.pipeline.open(server).await {
             Ok(opened) => opened,
-            Err((server, end)) => return self.inspect_closed(&server).await.map(Some).ok_or(end),
+            Err((server, end)) => return self.pipeline.inspect_closed(&server, slot.as_ref()).map(Some).ok_or(end),
         };
         if let Some(trouble) = self.pipeline.other_cluster(&opened) {
             return Ok(Some(trouble));
         }
-        let sql = connector.sql(to).await.map_err(connect)?;
-        let observed = provision::observe(&sql, database).await;
-        let observed = observed.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
-        let Some(slot) = &observed.slot else {
-            let sentence = format!("the slot {} is gone", database.slot);
+        let name = &self.pipeline.database.slot;
+        let Some(slot) = slot else {
+            let sentence = format!("the slot {name} is gone");
             return Ok(opened.knows_slot().then(|| self.pipeline.lost(Reason::SlotMissing, sentence)));
         };
         if let Some(why) = slot.invalidation() {
-            let sentence = format!("the server has invalidated the slot {}: {why}", database.slot);
+            let sentence = format!("the server has invalidated the slot {name}: {why}");
             return Ok(Some(self.pipeline.lost(Reason::SlotInvalidated, sentence)));
         }
-        Ok(self.pipeline.inspect(&opened, slot, observed.server.in_recovery).await)
+        Ok(self.pipeline.inspect(&opened, &slot, in_recovery).await)
+    }
+
+    /// What there is, in one turn for both sessions: hundreds of disabled databases can come to look at once.
+    async fn look(&self) -> Result<(Identified, Option<SlotFacts>, bool), End> {
+        let Pipeline { database, connector, .. } = &self.pipeline;
+        let to = &database.connection;
+        let connect = |error| End::Trouble(trouble::of_connect(&error, to));
+        let refused = |error| End::Trouble(trouble::of_sql(Step::Observe, &error, to));
+        let _turn = connector.turn(to).await;
+        let mut replication = connector.replication(to).await.map_err(connect)?;
+        let server = self.pipeline.identify(&mut replication).await?;
+        drop(replication);
+        let sql = connector.sql(to).await.map_err(connect)?;
+        let facts = catalog::server(&sql).await.map_err(refused)?;
+        let slot = catalog::slots(&sql, &[&database.slot]).await.map_err(refused)?.pop();
+        Ok((server, slot, facts.in_recovery))
     }
 }
 
