@@ -26,6 +26,8 @@ pub struct ServerFacts {
     pub max_slot_wal_keep_size: Option<u64>,
     /// Which standbys a COMMIT waits for.
     pub synchronous_standby_names: String,
+    /// When its postmaster was started.
+    pub started: String,
     /// The end of WAL; on a standby, of what it has received.
     pub wal_end: Lsn,
 }
@@ -37,7 +39,7 @@ const SERVER: &str = "\
            (select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'),
            (case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                  else pg_current_wal_lsn() end)::text,
-           current_setting('synchronous_standby_names')";
+           current_setting('synchronous_standby_names'), pg_postmaster_start_time()::text";
 
 /// What the server is.
 ///
@@ -53,6 +55,7 @@ pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
         max_slot_wal_keep_size: u64::try_from(megabytes).ok().map(|mb| mb << 20),
         wal_end: row.try_get::<_, Option<&str>>(4)?.and_then(|lsn| lsn.parse().ok()).unwrap_or_default(),
         synchronous_standby_names: row.try_get(5)?,
+        started: row.try_get(6)?,
     })
 }
 

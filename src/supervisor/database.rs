@@ -313,7 +313,7 @@ impl Keep {
 
 /// Waits until the guard sees that the slot is gone or invalidated.
 async fn gone(seen: &mut watch::Receiver<Option<Seen>>) {
-    let is_gone = |seen: &Seen| seen.slot.as_ref().is_none_or(|slot| slot.invalidation().is_some());
+    let is_gone = |seen: &Seen| seen.slot.as_ref().is_none_or(|slot| slot.invalidation.is_some());
     next(seen, |seen| is_gone(seen).then_some(())).await;
 }
 

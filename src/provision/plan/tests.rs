@@ -33,6 +33,7 @@ fn nothing() -> Observed {
             wal_level: "logical".to_owned(),
             max_slot_wal_keep_size: None,
             synchronous_standby_names: String::new(),
+            started: String::new(),
             wal_end: Lsn(1000),
         },
         publication: None,
