@@ -117,7 +117,10 @@ async fn look_through_any(connector: &Connector, slots: &mut [Watched]) -> Resul
 const fn is_away(error: &SqlError) -> bool {
     use ConnectError::{Dial, Io, Resolve, Socket, Timeout};
 
-    matches!(error, SqlError::Connect(Dial(_) | Io(_) | Resolve(_) | Socket { .. } | Timeout(_)))
+    matches!(
+        error,
+        SqlError::Silent { .. } | SqlError::Connect(Dial(_) | Io(_) | Resolve(_) | Socket { .. } | Timeout(_))
+    )
 }
 
 async fn look(connector: &Connector, door: &Database, slots: &[Watched]) -> Result<(), SqlError> {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio_postgres::{Client, Row};
 
 use super::SqlError;
+use super::sql::answer;
 use crate::config::Scope;
 use crate::ident::{PublicationName, SlotName, TableName};
 use crate::lsn::Lsn;
@@ -46,7 +47,7 @@ const SERVER: &str = "\
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
-    let row = client.query_one(SERVER, &[]).await?;
+    let row = answer("the server's settings", client.query_one(SERVER, &[])).await?;
     let megabytes: i64 = row.try_get(3)?;
     Ok(ServerFacts {
         version: row.try_get::<_, i32>(0)?.unsigned_abs(),
@@ -119,7 +120,7 @@ const SLOTS: &str = "\
 /// The server refuses, shows a slot in a form that is not known, or the session breaks off.
 pub async fn slots(client: &Client, names: &[&SlotName]) -> Result<Vec<SlotFacts>, SqlError> {
     let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-    let rows = client.query(SLOTS, &[&names]).await?;
+    let rows = answer("pg_replication_slots", client.query(SLOTS, &[&names])).await?;
     let facts = |row: &Row| {
         let unexpected = |source| SqlError::Unexpected { view: "pg_replication_slots", source };
         serde_json::from_str(row.try_get(0)?).map_err(unexpected)
@@ -155,7 +156,8 @@ const PUBLICATION: &str = "\
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn publication(client: &Client, name: &PublicationName) -> Result<Option<PublicationFacts>, SqlError> {
-    let Some(row) = client.query_opt(PUBLICATION, &[&name.as_str()]).await? else { return Ok(None) };
+    let row = answer("pg_publication", client.query_opt(PUBLICATION, &[&name.as_str()])).await?;
+    let Some(row) = row else { return Ok(None) };
     let schemas: Vec<String> = row.try_get(6)?;
     let tables = row.try_get::<_, Vec<String>>(7)?.into_iter().zip(row.try_get::<_, Vec<String>>(8)?);
     let scope = if row.try_get(0)? {
@@ -175,16 +177,32 @@ pub async fn publication(client: &Client, name: &PublicationName) -> Result<Opti
     }))
 }
 
+/// Holds for 15 to 18.
+const MISSING: &str = "\
+    select array(select at from unnest($1::text[]) with ordinality declared(name, at)
+                  where to_regclass(name) is null order by at)";
+
 /// Which of `tables` do not exist.
 ///
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn missing_tables(client: &Client, tables: &[TableName]) -> Result<Vec<TableName>, SqlError> {
-    let mut missing = Vec::new();
-    for table in tables {
-        if client.query_one("select to_regclass($1) is null", &[&table.to_string()]).await?.try_get(0)? {
-            missing.push(table.clone());
-        }
-    }
-    Ok(missing)
+    let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
+    let missing =
+        answer("the declared tables", client.query_one(MISSING, &[&names])).await?.try_get::<_, Vec<i64>>(0)?;
+    Ok(missing.into_iter().filter_map(|at| tables.get(usize::try_from(at - 1).ok()?).cloned()).collect())
+}
+
+/// Transactions that a new slot waits for: those that write. Holds for 15 to 18.
+const WRITERS: &str = "\
+    select coalesce(string_agg(format('%s (%s, since %s)', pid, coalesce(nullif(application_name, ''), 'no name'),
+                                      xact_start::timestamptz(0)), ', ' order by xact_start), 'none that we may see')
+      from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid()";
+
+/// Who keeps a slot from being made, in words.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn writers(client: &Client) -> Result<String, SqlError> {
+    Ok(answer("pg_stat_activity", client.query_one(WRITERS, &[])).await?.try_get(0)?)
 }

@@ -97,6 +97,11 @@ impl Connector {
         self.wal_sender_timeout
     }
 
+    /// How long a server may take to let us in, or to answer a command that waits for nothing.
+    pub(super) const fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
     /// Waits for a turn at the server that `to` leads to. A SQL session that asks and goes is opened in one.
     pub async fn turn(&self, to: &Connection) -> Turn {
         self.turns.next(to.server()).await

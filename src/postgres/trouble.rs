@@ -161,7 +161,7 @@ pub fn of_sql(step: Step, error: &SqlError, to: &Connection) -> Diagnosis {
     match error {
         SqlError::Connect(error) => of_connect(error, to),
         SqlError::Server(error) => of_server(step, error, to),
-        SqlError::Session(_) => broken_off(error, to),
+        SqlError::Session(_) | SqlError::Silent { .. } => broken_off(error, to),
         SqlError::Unexpected { .. } => diagnosis(
             Class::Operator,
             Reason::Server,

@@ -9,18 +9,13 @@ use tracing::info;
 
 use super::Action;
 use crate::config::Database;
+use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Diagnosis, Step};
 use crate::postgres::{Connector, ReplicationError, ReplicationSession, SqlError, SqlSession};
 use crate::status::{Condition, Reason, Reporter, State, Trouble};
 
 /// After this long the operator is told whom the making of a slot waits for.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Transactions that a new slot waits for: those that write. Holds for 15 to 18.
-const WRITERS: &str = "\
-    select coalesce(string_agg(format('%s (%s, since %s)', pid, coalesce(nullif(application_name, ''), 'no name'),
-                                      xact_start::timestamptz(0)), ', ' order by xact_start), 'none that we may see')
-      from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid()";
 
 /// Makes the publication. Losing a race to another agent is success: the next look tells what there is.
 pub(super) async fn create_publication(
@@ -29,7 +24,7 @@ pub(super) async fn create_publication(
     sql: &SqlSession,
 ) -> Result<(), Diagnosis> {
     let Database { name, slot, publication, connection, .. } = database;
-    match sql.batch_execute(statement).await.map_err(SqlError::from) {
+    match sql.run("CREATE PUBLICATION", statement).await {
         Ok(()) => info!(database = %name, slot = %slot, "made the publication {publication}: {statement}"),
         // 23505: both looked before either had made it.
         Err(SqlError::Server(error)) if matches!(error.sqlstate.as_str(), "42710" | "23505") => {}
@@ -79,7 +74,7 @@ pub(super) async fn apply(
 /// turn.
 async fn advance(database: &Database, connector: &Connector) -> Result<(), SqlError> {
     let sql = connector.sql(&database.connection).await?;
-    sql.batch_execute("set statement_timeout = 0").await?;
+    sql.run("statement_timeout", "set statement_timeout = 0").await?;
     sql.execute("select pg_replication_slot_advance($1, pg_current_wal_lsn())", &[&database.slot.as_str()]).await?;
     Ok(())
 }
@@ -100,5 +95,5 @@ async fn tell_waiting(database: &Database, connector: &Connector, reporter: &Rep
 async fn writers(database: &Database, connector: &Connector) -> Result<String, SqlError> {
     let _turn = connector.turn(&database.connection).await;
     let sql = connector.sql(&database.connection).await?;
-    Ok(sql.query_one(WRITERS, &[]).await?.try_get(0)?)
+    catalog::writers(&sql).await
 }

@@ -208,7 +208,7 @@ impl Pipeline {
         }
         info!(database = %self.database.name, slot = %self.database.slot, lsn = %start, "streaming from {start}");
         let horizon = Horizon::now(&sql).await;
-        let horizon = horizon.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error.into(), to)))?;
+        let horizon = horizon.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
         Ok(Started { reader, writer, opened, confirmed: EndLsn::of_confirmed_flush(confirmed), horizon })
     }
 

@@ -33,6 +33,8 @@ mod lost;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod mute;
+#[cfg(test)]
 mod proof;
 #[cfg(test)]
 mod provision;
