@@ -193,11 +193,17 @@ pub async fn missing_tables(client: &Client, tables: &[TableName]) -> Result<Vec
     Ok(missing.into_iter().filter_map(|at| tables.get(usize::try_from(at - 1).ok()?).cloned()).collect())
 }
 
-/// Transactions that a new slot waits for: those that write. Holds for 15 to 18.
+/// Transactions that a new slot waits for: those that write, and those that are prepared, which have no session. Holds for
+/// 15 to 18.
 const WRITERS: &str = "\
-    select coalesce(string_agg(format('%s (%s, since %s)', pid, coalesce(nullif(application_name, ''), 'no name'),
-                                      xact_start::timestamptz(0)), ', ' order by xact_start), 'none that we may see')
-      from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid()";
+    select coalesce(string_agg(who, ', ' order by since), 'none that we may see') from (
+        select format('pid %s (%s, since %s)', pid, coalesce(nullif(application_name, ''), 'no name'),
+                      xact_start::timestamptz(0)) as who, xact_start as since
+          from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid()
+        union all
+        select format('the prepared transaction %L of the database %s (since %s)', gid, database, prepared::timestamptz(0)),
+               prepared
+          from pg_prepared_xacts) open";
 
 /// Who keeps a slot from being made, in words.
 ///

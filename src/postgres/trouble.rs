@@ -223,6 +223,15 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection) -> Diagnosis 
                  create the role"
             ),
         ),
+        (Step::Connect, "42501") if error.routine.as_deref() == Some("CheckMyDatabase") => said(
+            Reason::Privilege,
+            Class::Operator,
+            format!(
+                "run: GRANT CONNECT ON DATABASE {} TO {};",
+                crate::ident::quote_ident(database),
+                crate::ident::quote_ident(user)
+            ),
+        ),
         (Step::Connect, "42501") => said(
             Reason::Privilege,
             Class::Operator,

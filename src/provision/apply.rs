@@ -86,7 +86,7 @@ async fn tell_waiting(database: &Database, connector: &Connector, reporter: &Rep
     let trouble = Trouble::new(
         Reason::Starting,
         format!("the slot {} can be made once the transactions that are open now have ended", database.slot),
-        format!("end them, or wait; pids: {writers}"),
+        format!("end them, or wait: {writers}"),
     );
     reporter.condition(Condition::Other(State::Provisioning, trouble));
     pending().await

@@ -160,6 +160,7 @@ fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Hol
         return Some(Refusal::Trouble(held(slot, pid, own)));
     }
     if slot.confirmed_flush_lsn.is_none() {
+        // The session that made it has just ended.
         let sentence = format!("the slot {name} is still being made by another session");
         let trouble = Trouble::new(Reason::SlotHeld, sentence, "wait for it");
         return Some(Refusal::Trouble(Diagnosis { class: Class::Retry, trouble }));
@@ -196,10 +197,17 @@ fn held(slot: &SlotFacts, pid: i32, own: &str) -> Diagnosis {
     let who = if application_name.is_empty() { "no name" } else { &application_name };
     let from = client_addr.as_deref().unwrap_or("a socket, or an address that may not be seen");
     let ours = who == own;
+    let being_made = slot.confirmed_flush_lsn.is_none();
+    let does = if being_made { "still being made" } else { "held" };
     let trouble = Trouble::new(
         Reason::SlotHeld,
-        format!("the slot {} is held by pid {pid} ({who}) from {from}", slot.slot_name),
-        if ours {
+        format!("the slot {} is {does} by pid {pid} ({who}) from {from}", slot.slot_name),
+        if being_made {
+            format!(
+                "end the transactions that have been open since before: making a slot waits for all of them; or end \
+                 that session: SELECT pg_terminate_backend({pid});"
+            )
+        } else if ours {
             "nothing to do: it is our own last session, which the server ends within `wal_sender_timeout`".to_owned()
         } else {
             format!("end that session, or wait for it: SELECT pg_terminate_backend({pid});")

@@ -57,7 +57,7 @@ pub enum End {
 }
 
 /// The server that a session leads to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identified {
     identity: Arc<StreamIdentity>,
     system: SystemIdentity,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::holders::Holders;
 use crate::config::{Database, Status};
 use crate::guard::{PERIOD, Seen};
+use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, SlotFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Ensured, Refusal as Refused, Round};
@@ -20,6 +21,8 @@ use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
 
 /// How often the publication of a database that streams is looked at.
 const CHECK_PERIOD: Duration = Duration::from_secs(60);
+/// A sink that takes longer to open is stuck, or recovers much: the slot is looked at meanwhile.
+const OPEN_SOON: Duration = Duration::from_secs(1);
 /// A stream that lived this long counts as a success.
 const SUCCESS: Duration = Duration::from_secs(5);
 
@@ -110,7 +113,7 @@ impl Keep {
                 Some(asked) = self.resumes.recv() => Some(asked),
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
                 // A slot that goes meanwhile is told within a look of the guard, however long the wait is.
-                () = gone(&mut self.seen), if wait.is_some() && state != State::Lost => None,
+                () = gone(&mut self.seen, self.pipeline.reporter.status().positions.acknowledged), if wait.is_some() && state != State::Lost => None,
                 () = self.poke.notified(), if wait.is_some() => None,
             };
             if state != State::Lost
@@ -132,7 +135,12 @@ impl Keep {
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let mut replication = connector.replication(to).await.map_err(connect)?;
         let server = self.pipeline.identify(&mut replication).await?;
-        let opened = match self.pipeline.open(server).await {
+        let opened = tokio::select! {
+            biased;
+            opened = self.pipeline.open(server.clone()) => opened,
+            trouble = self.lost_meanwhile(&server), if holes == Holes::Refuse => return Err(End::Lost(trouble)),
+        };
+        let opened = match opened {
             Ok(opened) => opened,
             Err((server, end)) => {
                 let lost = if holes == Holes::Refuse { self.inspect_closed(&server).await } else { None };
@@ -169,6 +177,21 @@ impl Keep {
             "start that agent again; or restart this one, and it takes the slot up where it stands",
         );
         Err(End::Trouble(Diagnosis { class: Class::Held, trouble }))
+    }
+
+    /// Waits until the slot is lost, while the sinks are being opened: a look when that takes long, and one whenever the
+    /// guard has news.
+    async fn lost_meanwhile(&self, server: &Identified) -> Trouble {
+        let mut seen = self.seen.clone();
+        sleep(OPEN_SOON).await;
+        loop {
+            if let Some(trouble) = self.inspect_closed(server).await {
+                return trouble;
+            }
+            if seen.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Why the slot is lost, while a sink can't be opened.
@@ -311,9 +334,12 @@ impl Keep {
     }
 }
 
-/// Waits until the guard sees that the slot is gone or invalidated.
-async fn gone(seen: &mut watch::Receiver<Option<Seen>>) {
-    let is_gone = |seen: &Seen| seen.slot.as_ref().is_none_or(|slot| slot.invalidation.is_some());
+/// Waits until the guard sees that the slot is gone, invalidated, or past what we have acknowledged.
+async fn gone(seen: &mut watch::Receiver<Option<Seen>>, acknowledged: Option<Lsn>) {
+    let is_past = |confirmed: Option<Lsn>| acknowledged.is_some_and(|ours| confirmed > Some(ours));
+    let is_gone = |seen: &Seen| {
+        seen.slot.as_ref().is_none_or(|slot| slot.invalidation.is_some() || is_past(slot.confirmed_flush_lsn))
+    };
     next(seen, |seen| is_gone(seen).then_some(())).await;
 }
 

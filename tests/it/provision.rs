@@ -160,18 +160,32 @@ async fn a_role_that_may_only_replicate_uses_what_its_owner_made() {
     let health = bare.await_state(&dbname, "failed").await;
     assert_eq!(health["reason"], "privilege", "{health:#}");
     assert!(health["hint"].as_str().unwrap().contains("ALTER ROLE bare REPLICATION"), "{health:#}");
+
+    cluster
+        .execute("postgres", &format!("ALTER ROLE bare REPLICATION; REVOKE CONNECT ON DATABASE {dbname} FROM public"))
+        .await;
+    bare.sighup();
+    let grant = format!("run: GRANT CONNECT ON DATABASE {dbname} TO bare;");
+    bare.await_until(&dbname, |health| health["hint"] == *grant).await;
 }
 
 #[tokio::test]
 async fn making_a_slot_waits_for_open_transactions_and_says_for_whom() {
-    let cluster = Cluster::start(18, &Options::default());
+    let cluster = Cluster::start(18, &Options::default().set("max_prepared_transactions", "1"));
     let dbname = cluster.create_database().await;
     let writer = cluster.connect(&dbname).await;
-    writer.batch_execute("CREATE TABLE t (id int PRIMARY KEY); BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    cluster.execute(&dbname, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    writer.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    let pid: i32 = writer.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    cluster.execute(&dbname, "BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'tuesday'").await;
     let mut slotd = Slotd::run(&cluster.entry(&dbname));
     let named = |health: &Value| health["sentence"].as_str().is_some_and(|sentence| sentence.contains("open now"));
-    slotd.await_until(&dbname, named).await;
+    let health = slotd.await_until(&dbname, named).await;
+    let hint = health["hint"].as_str().unwrap();
+    assert!(hint.contains(&format!("pid {pid} (slotd tests, since ")), "{hint}");
+    assert!(hint.contains(&format!("the prepared transaction 'tuesday' of the database {dbname} (since ")), "{hint}");
     writer.batch_execute("COMMIT").await.unwrap();
+    cluster.execute(&dbname, "ROLLBACK PREPARED 'tuesday'").await;
     slotd.await_state(&dbname, "streaming").await;
 }
 

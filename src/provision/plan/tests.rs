@@ -243,4 +243,17 @@ fn a_slot_without_its_publication_is_a_gap() {
 fn a_slot_that_is_still_being_made_is_waited_for() {
     let (class, ..) = trouble(&with_slot(|slot| slot.confirmed_flush_lsn = None), false);
     assert_eq!(class, Class::Retry);
+    let made_by = |application_name: &str| {
+        let holder = SlotHolder { pid: 42, application_name: Some(application_name.to_owned()), client_addr: None };
+        trouble(
+            &with_slot(|slot| {
+                (slot.active_pid, slot.holder, slot.confirmed_flush_lsn) = (Some(42), Some(holder), None);
+            }),
+            false,
+        )
+    };
+    let (class, reason, sentence, hint) = made_by("slotd/other");
+    assert_eq!((class, reason), (Class::Held, Reason::SlotHeld));
+    assert!(sentence.contains("still being made by pid 42 (slotd/other)"), "{sentence}");
+    assert!(hint.contains("transactions") && hint.ends_with("pg_terminate_backend(42);"), "{hint}");
 }
