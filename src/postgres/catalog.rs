@@ -11,7 +11,6 @@ use tokio_postgres::{Client, Row};
 
 use super::SqlError;
 use super::sql::answer;
-use crate::config::Scope;
 use crate::ident::{PublicationName, SlotName, TableName};
 use crate::lsn::Lsn;
 
@@ -131,7 +130,11 @@ pub async fn slots(client: &Client, names: &[&SlotName]) -> Result<Vec<SlotFacts
 /// A publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicationFacts {
-    pub scope: Scope,
+    pub all_tables: bool,
+    /// All tables of these are published.
+    pub schemas: Vec<String>,
+    /// Besides.
+    pub tables: Vec<PublishedTable>,
     pub insert: bool,
     pub update: bool,
     pub delete: bool,
@@ -139,15 +142,36 @@ pub struct PublicationFacts {
     pub via_partition_root: bool,
 }
 
+/// A table that a publication names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedTable {
+    pub name: TableName,
+    /// It has a row filter.
+    pub filtered: bool,
+    /// It has a column list.
+    pub listed: bool,
+    /// A table above it is named too: the server adds the children when it adds their parent.
+    pub inherited: bool,
+}
+
 /// Holds for 15 to 18.
 const PUBLICATION: &str = "\
+    with recursive named as (
+        select c.oid, n.nspname::text as schema, c.relname::text as name, r.prqual is not null as filtered,
+               r.prattrs is not null as listed
+          from pg_publication p join pg_publication_rel r on r.prpubid = p.oid join pg_class c on c.oid = r.prrelid
+          join pg_namespace n on n.oid = c.relnamespace
+         where p.pubname = $1),
+    below(oid) as (
+        select i.inhrelid from pg_inherits i join named on named.oid = i.inhparent
+        union
+        select i.inhrelid from pg_inherits i join below on below.oid = i.inhparent)
     select p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
            array(select n.nspname::text from pg_publication_namespace m join pg_namespace n on n.oid = m.pnnspid
                   where m.pnpubid = p.oid order by 1),
-           array(select n.nspname::text from pg_publication_rel r join pg_class c on c.oid = r.prrelid
-                   join pg_namespace n on n.oid = c.relnamespace where r.prpubid = p.oid order by c.oid),
-           array(select c.relname::text from pg_publication_rel r join pg_class c on c.oid = r.prrelid
-                  where r.prpubid = p.oid order by c.oid)
+           array(select schema from named order by oid), array(select name from named order by oid),
+           array(select filtered from named order by oid), array(select listed from named order by oid),
+           array(select oid in (select oid from below) from named order by oid)
       from pg_publication p
      where p.pubname = $1";
 
@@ -158,17 +182,20 @@ const PUBLICATION: &str = "\
 pub async fn publication(client: &Client, name: &PublicationName) -> Result<Option<PublicationFacts>, SqlError> {
     let row = answer("pg_publication", client.query_opt(PUBLICATION, &[&name.as_str()])).await?;
     let Some(row) = row else { return Ok(None) };
-    let schemas: Vec<String> = row.try_get(6)?;
-    let tables = row.try_get::<_, Vec<String>>(7)?.into_iter().zip(row.try_get::<_, Vec<String>>(8)?);
-    let scope = if row.try_get(0)? {
-        Scope::AllTables
-    } else if schemas.is_empty() {
-        Scope::Tables(tables.map(|(schema, table)| TableName { schema, table }).collect())
-    } else {
-        Scope::Schemas(schemas)
-    };
+    let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(7)?, row.try_get(8)?);
+    let (filtered, listed, inherited): (Vec<bool>, Vec<bool>, Vec<bool>) =
+        (row.try_get(9)?, row.try_get(10)?, row.try_get(11)?);
+    let tables = schemas.into_iter().zip(names).zip(filtered.into_iter().zip(listed).zip(inherited));
+    let tables = tables.map(|((schema, table), ((filtered, listed), inherited))| PublishedTable {
+        name: TableName { schema, table },
+        filtered,
+        listed,
+        inherited,
+    });
     Ok(Some(PublicationFacts {
-        scope,
+        all_tables: row.try_get(0)?,
+        schemas: row.try_get(6)?,
+        tables: tables.collect(),
         insert: row.try_get(1)?,
         update: row.try_get(2)?,
         delete: row.try_get(3)?,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Observed;
 use crate::config::{Database, Publish, Scope};
 use crate::ident::{TableName, quote_ident};
-use crate::postgres::catalog::{PublicationFacts, SlotFacts};
+use crate::postgres::catalog::{PublicationFacts, PublishedTable, SlotFacts};
 use crate::postgres::identity::{Unpublishable, Why};
 use crate::postgres::sync_standby;
 use crate::postgres::trouble::{Class, Diagnosis};
@@ -265,9 +265,9 @@ pub(super) fn publication_missing(database: &Database) -> Finding {
 fn drift(database: &Database, publication: &PublicationFacts) -> String {
     let mut drift = Vec::new();
     if let Some(scope) = &database.scope
-        && !same(scope, &publication.scope)
+        && !same(scope, publication)
     {
-        drift.push(format!("it publishes {}, declared is {}", describe(&publication.scope), describe(scope)));
+        drift.push(format!("it publishes {}, declared is {}", describe_found(publication), describe(scope)));
     }
     let has = Publish {
         insert: publication.insert,
@@ -288,24 +288,23 @@ fn drift(database: &Database, publication: &PublicationFacts) -> String {
     drift.join("; ")
 }
 
-fn same(declared: &Scope, found: &Scope) -> bool {
-    let sorted = |names: &[String]| {
-        let mut names = names.to_vec();
-        names.sort();
-        names
-    };
-    match (declared, found) {
-        (Scope::AllTables, Scope::AllTables) => true,
-        (Scope::Schemas(a), Scope::Schemas(b)) => sorted(a) == sorted(b),
-        (Scope::Tables(a), Scope::Tables(b)) => {
-            let sorted = |tables: &[TableName]| {
-                let mut tables = tables.to_vec();
-                tables.sort();
-                tables
-            };
-            sorted(a) == sorted(b)
+/// Whether the publication publishes what is declared, all of it and nothing else.
+fn same(declared: &Scope, found: &PublicationFacts) -> bool {
+    let PublicationFacts { all_tables, schemas, tables, .. } = found;
+    match declared {
+        Scope::AllTables => *all_tables,
+        Scope::Schemas(declared) => {
+            let all_there = declared.iter().all(|schema| schemas.contains(schema));
+            let no_more = schemas.iter().chain(tables.iter().map(|table| &table.name.schema));
+            !all_tables && all_there && no_more.into_iter().all(|schema| declared.contains(schema))
         }
-        _ => false,
+        Scope::Tables(declared) => {
+            let all_there = declared.iter().all(|name| tables.iter().any(|table| table.name == *name));
+            let whole = |table: &PublishedTable| !table.filtered && !table.listed;
+            let no_more = |table: &PublishedTable| table.inherited || declared.contains(&table.name);
+            let as_declared = tables.iter().all(|table| whole(table) && no_more(table));
+            !all_tables && schemas.is_empty() && all_there && as_declared
+        }
     }
 }
 
@@ -314,6 +313,28 @@ fn describe(scope: &Scope) -> String {
         Scope::AllTables => "all tables".to_owned(),
         Scope::Schemas(schemas) => format!("the schemas {}", schemas.join(", ")),
         Scope::Tables(tables) => format!("the tables {}", list(tables)),
+    }
+}
+
+fn describe_found(found: &PublicationFacts) -> String {
+    if found.all_tables {
+        return describe(&Scope::AllTables);
+    }
+    let table = |table: &PublishedTable| {
+        let how = match (table.filtered, table.listed) {
+            (false, false) => "",
+            (true, false) => " (with a row filter)",
+            (false, true) => " (with a column list)",
+            (true, true) => " (with a row filter and a column list)",
+        };
+        format!("{}{how}", table.name)
+    };
+    let tables = found.tables.iter().map(table).collect::<Vec<_>>().join(", ");
+    match (&found.schemas[..], &found.tables[..]) {
+        ([], []) => "nothing".to_owned(),
+        ([], _) => format!("the tables {tables}"),
+        (schemas, []) => format!("the schemas {}", schemas.join(", ")),
+        (schemas, _) => format!("the schemas {} and the tables {tables}", schemas.join(", ")),
     }
 }
 

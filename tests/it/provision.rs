@@ -1,10 +1,14 @@
 //! Publications and slots are made as declared, what exists is left alone, and what would harm the application is
 //! refused.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use slotd::stream::Holes;
+use slotd::{config, provision};
 use tokio::time::Instant;
+use tokio_postgres::Client;
 
 use crate::support::{Cluster, Options, Slotd, VERSIONS};
 
@@ -324,6 +328,67 @@ async fn what_can_not_be_published_is_named() {
             assert!(health["sentence"].as_str().unwrap().contains(name), "PostgreSQL {major}: {keys}: {health:#}");
             let made = "SELECT count(*) FROM pg_publication";
             assert_eq!(cluster.value(&dbname, made).await.as_deref(), Some("0"), "{keys}");
+        }
+    }
+}
+
+/// What is said of drift against `keys`, with a session in the database.
+async fn drift(cluster: &Cluster, dbname: &str, client: &Client, keys: &str) -> String {
+    let text = format!("{}{keys}\n", cluster.entry(dbname));
+    let config = config::parse(Path::new("/nowhere/slotd.toml"), &text, &|_| None).unwrap();
+    let database = &config.databases[0];
+    let observed = provision::observe(client, database).await.unwrap();
+    let findings = provision::plan(database, &observed, false, Holes::Refuse, "slotd/test").findings;
+    findings.into_iter().map(|finding| finding.sentence).collect()
+}
+
+#[tokio::test]
+async fn a_publication_that_leaves_rows_or_columns_out_or_adds_tables_has_drifted() {
+    for major in [15, 18] {
+        let cluster = Cluster::shared(major);
+        let sql = "CREATE TABLE orders (id int PRIMARY KEY, t text); CREATE TABLE other (id int PRIMARY KEY); \
+                   CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent); \
+                   CREATE TABLE grandchild (PRIMARY KEY (id)) INHERITS (child); CREATE SCHEMA sales; \
+                   CREATE TABLE sales.t (id int PRIMARY KEY)";
+        let dbname = database(cluster, sql).await;
+        let client = cluster.connect(&dbname).await;
+        let publication = format!("slotd_{dbname}");
+        for (has, keys, said) in [
+            ("TABLE orders", "tables = [\"orders\"]", ""),
+            (
+                "TABLE orders WHERE (id > 5)",
+                "tables = [\"orders\"]",
+                "the tables public.orders (with a row filter), declared",
+            ),
+            ("TABLE orders (id)", "tables = [\"orders\"]", "the tables public.orders (with a column list), declared"),
+            ("TABLE orders, other", "tables = [\"orders\"]", "the tables public.orders, public.other, declared"),
+            ("TABLE orders", "tables = [\"orders\", \"other\"]", "the tables public.orders, declared"),
+            (
+                "TABLE orders, TABLES IN SCHEMA sales",
+                "tables = [\"orders\"]",
+                "the schemas sales and the tables public.orders, declared",
+            ),
+            (
+                "TABLE orders, TABLES IN SCHEMA sales",
+                "schemas = [\"sales\"]",
+                "the schemas sales and the tables public.orders, declared",
+            ),
+            ("TABLE sales.t, TABLES IN SCHEMA sales", "schemas = [\"sales\"]", ""),
+            ("TABLE parent", "tables = [\"parent\"]", ""),
+            (
+                "TABLE parent",
+                "tables = [\"child\"]",
+                "the tables public.parent, public.child, public.grandchild, declared",
+            ),
+            ("TABLE orders WHERE (id > 5)", "", ""),
+        ] {
+            client.batch_execute(&format!("CREATE PUBLICATION {publication} FOR {has}")).await.unwrap();
+            let drift = drift(cluster, &dbname, &client, keys).await;
+            assert!(
+                if said.is_empty() { drift.is_empty() } else { drift.contains(said) },
+                "{major}, {has}, {keys}: {drift}"
+            );
+            client.batch_execute(&format!("DROP PUBLICATION {publication}")).await.unwrap();
         }
     }
 }

@@ -45,7 +45,9 @@ fn nothing() -> Observed {
 
 fn everything() -> Observed {
     let publication = PublicationFacts {
-        scope: Scope::AllTables,
+        all_tables: true,
+        schemas: Vec::new(),
+        tables: Vec::new(),
         insert: true,
         update: true,
         delete: true,
@@ -158,7 +160,10 @@ fn such_a_table_of_a_publication_that_exists_is_a_finding() {
 #[test]
 fn a_publication_is_compared_only_where_the_file_speaks() {
     let mut observed = everything();
-    observed.publication.as_mut().unwrap().scope = Scope::Tables(vec![table("public", "a")]);
+    let publication = observed.publication.as_mut().unwrap();
+    publication.all_tables = false;
+    let name = table("public", "a");
+    publication.tables = vec![PublishedTable { name, filtered: false, listed: false, inherited: false }];
     let findings = |keys| plan(&database(keys), &observed, false, Holes::Refuse, OWN).findings;
     assert_eq!(findings(""), []);
     assert_eq!(findings("tables = [\"a\"]"), []);
