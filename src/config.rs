@@ -35,6 +35,6 @@ pub use file::{Reloaded, load, parse, reload};
 pub use locate::{EXAMPLE, NoFile, Surroundings};
 pub use model::{
     Agent, Budget, Config, Connection, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Publish, Scope,
-    SinkConfig, Status, Tls, TlsMode,
+    Server, SinkConfig, Status, Tls, TlsMode,
 };
 pub use secret::{Password, PasswordError};

@@ -24,12 +24,41 @@ const DOORS: usize = 8;
 /// The budget where neither the file nor the server sets one.
 const DEFAULT_BUDGET: u64 = 10 << 30;
 
-/// What was last seen of a slot, and of its server as far as the slot's stream is concerned.
+/// What was last seen of a slot and of its server, as far as it is judged: what moves by itself, such as `safe_wal_size`,
+/// is no news, and would bring every disabled database to look at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// `None` if there is none.
-    pub slot: Option<SlotFacts>,
+    pub slot: Option<SeenSlot>,
     pub synchronous_standby_names: String,
+    /// A server that was restored, or another one in its place, was started later.
+    pub started: String,
+}
+
+/// What was last seen of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenSlot {
+    pub plugin: Option<String>,
+    pub database: Option<String>,
+    pub confirmed_flush_lsn: Option<Lsn>,
+    /// Why it is invalidated.
+    pub invalidation: Option<String>,
+}
+
+impl Seen {
+    fn new(server: &ServerFacts, slot: Option<&SlotFacts>) -> Self {
+        let slot = slot.map(|slot| SeenSlot {
+            plugin: slot.plugin.clone(),
+            database: slot.database.clone(),
+            confirmed_flush_lsn: slot.confirmed_flush_lsn,
+            invalidation: slot.invalidation().map(str::to_owned),
+        });
+        Self {
+            slot,
+            synchronous_standby_names: server.synchronous_standby_names.clone(),
+            started: server.started.clone(),
+        }
+    }
 }
 
 /// One slot under watch.
@@ -88,7 +117,10 @@ async fn look_through_any(connector: &Connector, slots: &mut [Watched]) -> Resul
 const fn is_away(error: &SqlError) -> bool {
     use ConnectError::{Dial, Io, Resolve, Socket, Timeout};
 
-    matches!(error, SqlError::Connect(Dial(_) | Io(_) | Resolve(_) | Socket { .. } | Timeout(_)))
+    matches!(
+        error,
+        SqlError::Silent { .. } | SqlError::Connect(Dial(_) | Io(_) | Resolve(_) | Socket { .. } | Timeout(_))
+    )
 }
 
 async fn look(connector: &Connector, door: &Database, slots: &[Watched]) -> Result<(), SqlError> {
@@ -112,8 +144,7 @@ fn report(watched: &Watched, server: &ServerFacts, slot: Option<&SlotFacts>) {
     });
     reporter.wal(slot.map(|slot| wal_use(watched.database.max_retained_wal, server, slot)));
     reporter.observed();
-    let synchronous_standby_names = server.synchronous_standby_names.clone();
-    let seen = Seen { slot: slot.cloned(), synchronous_standby_names };
+    let seen = Seen::new(server, slot);
     watched.seen.send_if_modified(|last| {
         let news = last.as_ref() != Some(&seen);
         *last = Some(seen);
@@ -132,5 +163,47 @@ fn wal_use(budget: Budget, server: &ServerFacts, slot: &SlotFacts) -> WalUse {
         },
         wal_status: slot.wal_status.clone(),
         safe_wal_size: slot.safe_wal_size,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_by_itself_is_no_news() {
+        let server = ServerFacts {
+            version: 170_000,
+            in_recovery: false,
+            wal_level: "logical".to_owned(),
+            max_slot_wal_keep_size: None,
+            synchronous_standby_names: String::new(),
+            started: "today".to_owned(),
+            wal_end: Lsn(1000),
+        };
+        let slot: SlotFacts = serde_json::from_str(
+            r#"{"slot_name": "s", "slot_type": "logical", "temporary": false, "confirmed_flush_lsn": "0/1", "plugin": "pgoutput"}"#,
+        )
+        .unwrap();
+        let before = Seen::new(&server, Some(&slot));
+        let later = ServerFacts { wal_end: Lsn(2000), ..server.clone() };
+        let moved = SlotFacts {
+            safe_wal_size: Some(1),
+            restart_lsn: Some(Lsn(900)),
+            wal_status: Some("extended".to_owned()),
+            ..slot.clone()
+        };
+        assert_eq!(Seen::new(&later, Some(&moved)), before);
+        let started = ServerFacts { started: "tomorrow".to_owned(), ..server.clone() };
+        let advanced = SlotFacts { confirmed_flush_lsn: Some(Lsn(2)), ..slot.clone() };
+        let lost = SlotFacts { wal_status: Some("lost".to_owned()), ..slot.clone() };
+        for news in [
+            Seen::new(&server, None),
+            Seen::new(&started, Some(&slot)),
+            Seen::new(&server, Some(&advanced)),
+            Seen::new(&server, Some(&lost)),
+        ] {
+            assert_ne!(news, before);
+        }
     }
 }

@@ -8,9 +8,11 @@ mod replication;
 mod sql;
 pub mod sync_standby;
 pub mod trouble;
+mod turns;
 pub mod types;
 
 pub use connector::{ConnectError, Connector};
 pub use history::{History, HistoryError};
 pub use replication::{CopyReader, CopyWriter, ReplicationError, ReplicationSession, SystemIdentity};
 pub use sql::{SqlError, SqlSession};
+pub use turns::Turn;

@@ -14,8 +14,8 @@ pub struct Backoff {
 impl Backoff {
     /// The first ceiling.
     pub const FIRST: Duration = Duration::from_millis(250);
-    /// The last ceiling.
-    pub const MOST: Duration = Duration::from_secs(15);
+    /// The last ceiling: what a try alone finds out is to be told within a health period.
+    pub const MOST: Duration = Duration::from_secs(10);
 
     /// Counts a failure and draws the wait that follows it.
     pub fn next_wait(&mut self) -> Duration {

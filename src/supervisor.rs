@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::config::{self, Config, Connection, Database, Host, Reloaded, Style};
+use crate::config::{self, Config, Database, Reloaded, Server, Style};
 use crate::guard::{self, Watched};
 use crate::ident::DatabaseName;
 use crate::postgres::Connector;
@@ -35,8 +35,6 @@ use keeper::Keeper;
 
 /// How often this loop says that it turns.
 const BEAT: Duration = Duration::from_secs(2);
-/// How many databases are provisioned at once.
-const PROVISIONING: usize = 16;
 
 /// What all databases share.
 #[derive(Debug, Clone)]
@@ -46,15 +44,13 @@ pub struct Shared {
     pub positions: Arc<Positions>,
     pub registry: Registry,
     holders: Holders,
-    provisioning: Arc<Semaphore>,
 }
 
 impl Shared {
     /// Gathers it.
     #[must_use]
     pub fn new(connector: Connector, storage: SharedStorage, positions: Arc<Positions>, registry: Registry) -> Self {
-        let provisioning = Arc::new(Semaphore::new(PROVISIONING));
-        Self { connector, storage, positions, registry, holders: Holders::default(), provisioning }
+        Self { connector, storage, positions, registry, holders: Holders::default() }
     }
 }
 
@@ -237,10 +233,10 @@ impl Supervisor {
     /// One watch for each server.
     fn watch(&mut self) {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let mut servers: HashMap<Server<'_>, Vec<Watched>> = HashMap::new();
+        let mut servers: HashMap<Server, Vec<Watched>> = HashMap::new();
         for keeper in self.keepers.values() {
             let watched = keeper.watched();
-            servers.entry(Server::of(&keeper.database.connection)).or_default().push(watched);
+            servers.entry(keeper.database.connection.server()).or_default().push(watched);
         }
         for (_, slots) in servers {
             tasks.spawn(guard::watch(self.shared.connector.clone(), slots, stop.clone()));
@@ -264,19 +260,6 @@ async fn leave(name: DatabaseName, keeper: Keeper, patience: Duration) -> Databa
         warn!(database = %name, "the stream did not end within stop_timeout; it goes on where it was");
     }
     name
-}
-
-/// What makes two connections lead to one server.
-#[derive(PartialEq, Eq, Hash)]
-struct Server<'a> {
-    host: &'a Host,
-    port: u16,
-}
-
-impl<'a> Server<'a> {
-    const fn of(connection: &'a Connection) -> Self {
-        Self { host: &connection.host, port: connection.port }
-    }
 }
 
 fn sinks_differ(old: &Config, new: &Config, database: &Database) -> bool {

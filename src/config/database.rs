@@ -10,7 +10,7 @@ use super::sinks::{DEFAULT_SINK, SinkEntry};
 use super::table::Table;
 use super::units::size;
 use super::wrong::{Wrong, nearest};
-use super::{Budget, Database, Host, Publish, Scope, Status, keys, names};
+use super::{Budget, Connection, Database, Publish, Scope, Server, Status, keys, names};
 use crate::ident::{DatabaseName, NameError, PublicationName, SinkName, SlotName};
 
 /// Begins the name of a slot that the file does not name.
@@ -21,7 +21,7 @@ const SLOT_PREFIX: &str = "slotd_";
 pub(super) struct Entry {
     pub(super) name: At<DatabaseName>,
     /// Its host and port, if they can be read.
-    pub(super) server: Option<(Host, u16)>,
+    pub(super) server: Option<Server>,
     pub(super) slot: Option<SlotName>,
     /// Where the slot is named; `None` if its name is made from the database's.
     pub(super) slot_span: Option<Range<usize>>,
@@ -77,7 +77,7 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         Some(given) => Some(given.value),
         None => slot.as_ref().and_then(|slot| PublicationName::new(slot.as_str()).ok()),
     };
-    let server = connection.as_ref().map(|connection| (connection.host.clone(), connection.port));
+    let server = connection.as_ref().map(Connection::server);
     let sinks = sinks.unwrap_or_default();
     let whole = connection.zip(slot.clone()).zip(publication);
     let database = whole.map(|((connection, slot), publication)| Database {

@@ -169,6 +169,21 @@ pub struct Connection {
     pub ipv6: bool,
 }
 
+impl Connection {
+    /// The server that it leads to.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        Server { host: self.host.clone(), port: self.port }
+    }
+}
+
+/// What makes two connections lead to one server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Server {
+    pub host: Host,
+    pub port: u16,
+}
+
 /// Where a server is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio_postgres::{Client, Row};
 
 use super::SqlError;
-use crate::config::Scope;
+use super::sql::answer;
 use crate::ident::{PublicationName, SlotName, TableName};
 use crate::lsn::Lsn;
 
@@ -26,6 +26,8 @@ pub struct ServerFacts {
     pub max_slot_wal_keep_size: Option<u64>,
     /// Which standbys a COMMIT waits for.
     pub synchronous_standby_names: String,
+    /// When its postmaster was started.
+    pub started: String,
     /// The end of WAL; on a standby, of what it has received.
     pub wal_end: Lsn,
 }
@@ -37,14 +39,14 @@ const SERVER: &str = "\
            (select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'),
            (case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                  else pg_current_wal_lsn() end)::text,
-           current_setting('synchronous_standby_names')";
+           current_setting('synchronous_standby_names'), pg_postmaster_start_time()::text";
 
 /// What the server is.
 ///
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
-    let row = client.query_one(SERVER, &[]).await?;
+    let row = answer("the server's settings", client.query_one(SERVER, &[])).await?;
     let megabytes: i64 = row.try_get(3)?;
     Ok(ServerFacts {
         version: row.try_get::<_, i32>(0)?.unsigned_abs(),
@@ -53,6 +55,7 @@ pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
         max_slot_wal_keep_size: u64::try_from(megabytes).ok().map(|mb| mb << 20),
         wal_end: row.try_get::<_, Option<&str>>(4)?.and_then(|lsn| lsn.parse().ok()).unwrap_or_default(),
         synchronous_standby_names: row.try_get(5)?,
+        started: row.try_get(6)?,
     })
 }
 
@@ -116,7 +119,7 @@ const SLOTS: &str = "\
 /// The server refuses, shows a slot in a form that is not known, or the session breaks off.
 pub async fn slots(client: &Client, names: &[&SlotName]) -> Result<Vec<SlotFacts>, SqlError> {
     let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-    let rows = client.query(SLOTS, &[&names]).await?;
+    let rows = answer("pg_replication_slots", client.query(SLOTS, &[&names])).await?;
     let facts = |row: &Row| {
         let unexpected = |source| SqlError::Unexpected { view: "pg_replication_slots", source };
         serde_json::from_str(row.try_get(0)?).map_err(unexpected)
@@ -127,7 +130,11 @@ pub async fn slots(client: &Client, names: &[&SlotName]) -> Result<Vec<SlotFacts
 /// A publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicationFacts {
-    pub scope: Scope,
+    pub all_tables: bool,
+    /// All tables of these are published.
+    pub schemas: Vec<String>,
+    /// Besides.
+    pub tables: Vec<PublishedTable>,
     pub insert: bool,
     pub update: bool,
     pub delete: bool,
@@ -135,15 +142,36 @@ pub struct PublicationFacts {
     pub via_partition_root: bool,
 }
 
+/// A table that a publication names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedTable {
+    pub name: TableName,
+    /// It has a row filter.
+    pub filtered: bool,
+    /// It has a column list.
+    pub listed: bool,
+    /// A table above it is named too: the server adds the children when it adds their parent.
+    pub inherited: bool,
+}
+
 /// Holds for 15 to 18.
 const PUBLICATION: &str = "\
+    with recursive named as (
+        select c.oid, n.nspname::text as schema, c.relname::text as name, r.prqual is not null as filtered,
+               r.prattrs is not null as listed
+          from pg_publication p join pg_publication_rel r on r.prpubid = p.oid join pg_class c on c.oid = r.prrelid
+          join pg_namespace n on n.oid = c.relnamespace
+         where p.pubname = $1),
+    below(oid) as (
+        select i.inhrelid from pg_inherits i join named on named.oid = i.inhparent
+        union
+        select i.inhrelid from pg_inherits i join below on below.oid = i.inhparent)
     select p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
            array(select n.nspname::text from pg_publication_namespace m join pg_namespace n on n.oid = m.pnnspid
                   where m.pnpubid = p.oid order by 1),
-           array(select n.nspname::text from pg_publication_rel r join pg_class c on c.oid = r.prrelid
-                   join pg_namespace n on n.oid = c.relnamespace where r.prpubid = p.oid order by c.oid),
-           array(select c.relname::text from pg_publication_rel r join pg_class c on c.oid = r.prrelid
-                  where r.prpubid = p.oid order by c.oid)
+           array(select schema from named order by oid), array(select name from named order by oid),
+           array(select filtered from named order by oid), array(select listed from named order by oid),
+           array(select oid in (select oid from below) from named order by oid)
       from pg_publication p
      where p.pubname = $1";
 
@@ -152,18 +180,22 @@ const PUBLICATION: &str = "\
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn publication(client: &Client, name: &PublicationName) -> Result<Option<PublicationFacts>, SqlError> {
-    let Some(row) = client.query_opt(PUBLICATION, &[&name.as_str()]).await? else { return Ok(None) };
-    let schemas: Vec<String> = row.try_get(6)?;
-    let tables = row.try_get::<_, Vec<String>>(7)?.into_iter().zip(row.try_get::<_, Vec<String>>(8)?);
-    let scope = if row.try_get(0)? {
-        Scope::AllTables
-    } else if schemas.is_empty() {
-        Scope::Tables(tables.map(|(schema, table)| TableName { schema, table }).collect())
-    } else {
-        Scope::Schemas(schemas)
-    };
+    let row = answer("pg_publication", client.query_opt(PUBLICATION, &[&name.as_str()])).await?;
+    let Some(row) = row else { return Ok(None) };
+    let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(7)?, row.try_get(8)?);
+    let (filtered, listed, inherited): (Vec<bool>, Vec<bool>, Vec<bool>) =
+        (row.try_get(9)?, row.try_get(10)?, row.try_get(11)?);
+    let tables = schemas.into_iter().zip(names).zip(filtered.into_iter().zip(listed).zip(inherited));
+    let tables = tables.map(|((schema, table), ((filtered, listed), inherited))| PublishedTable {
+        name: TableName { schema, table },
+        filtered,
+        listed,
+        inherited,
+    });
     Ok(Some(PublicationFacts {
-        scope,
+        all_tables: row.try_get(0)?,
+        schemas: row.try_get(6)?,
+        tables: tables.collect(),
         insert: row.try_get(1)?,
         update: row.try_get(2)?,
         delete: row.try_get(3)?,
@@ -172,16 +204,38 @@ pub async fn publication(client: &Client, name: &PublicationName) -> Result<Opti
     }))
 }
 
+/// Holds for 15 to 18.
+const MISSING: &str = "\
+    select array(select at from unnest($1::text[]) with ordinality declared(name, at)
+                  where to_regclass(name) is null order by at)";
+
 /// Which of `tables` do not exist.
 ///
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn missing_tables(client: &Client, tables: &[TableName]) -> Result<Vec<TableName>, SqlError> {
-    let mut missing = Vec::new();
-    for table in tables {
-        if client.query_one("select to_regclass($1) is null", &[&table.to_string()]).await?.try_get(0)? {
-            missing.push(table.clone());
-        }
-    }
-    Ok(missing)
+    let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
+    let missing =
+        answer("the declared tables", client.query_one(MISSING, &[&names])).await?.try_get::<_, Vec<i64>>(0)?;
+    Ok(missing.into_iter().filter_map(|at| tables.get(usize::try_from(at - 1).ok()?).cloned()).collect())
+}
+
+/// Transactions that a new slot waits for: those that write, and those that are prepared, which have no session. Holds for
+/// 15 to 18.
+const WRITERS: &str = "\
+    select coalesce(string_agg(who, ', ' order by since), 'none that we may see') from (
+        select format('pid %s (%s, since %s)', pid, coalesce(nullif(application_name, ''), 'no name'),
+                      xact_start::timestamptz(0)) as who, xact_start as since
+          from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid()
+        union all
+        select format('the prepared transaction %L of the database %s (since %s)', gid, database, prepared::timestamptz(0)),
+               prepared
+          from pg_prepared_xacts) open";
+
+/// Who keeps a slot from being made, in words.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn writers(client: &Client) -> Result<String, SqlError> {
+    Ok(answer("pg_stat_activity", client.query_one(WRITERS, &[])).await?.try_get(0)?)
 }

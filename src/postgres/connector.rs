@@ -15,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::turns::{Turn, Turns};
 use crate::config::{Connection, Host, Password, PasswordError, TlsMode};
 use crate::net::dial::{self, DialError};
 use crate::net::resolve::{self, Families, ResolveError, Resolver};
@@ -58,6 +59,7 @@ pub enum ConnectError {
 pub struct Connector {
     resolver: Resolver,
     tls: TlsClients,
+    turns: Turns,
     connect_timeout: Duration,
     wal_sender_timeout: Duration,
     application_name: String,
@@ -79,7 +81,8 @@ impl Connector {
         wal_sender_timeout: Duration,
         application_name: String,
     ) -> Self {
-        Self { resolver, tls: TlsClients::default(), connect_timeout, wal_sender_timeout, application_name }
+        let (tls, turns) = (TlsClients::default(), Turns::default());
+        Self { resolver, tls, turns, connect_timeout, wal_sender_timeout, application_name }
     }
 
     /// How our sessions call themselves.
@@ -92,6 +95,16 @@ impl Connector {
     #[must_use]
     pub const fn wal_sender_timeout(&self) -> Duration {
         self.wal_sender_timeout
+    }
+
+    /// How long a server may take to let us in, or to answer a command that waits for nothing.
+    pub(super) const fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// Waits for a turn at the server that `to` leads to. A SQL session that asks and goes is opened in one.
+    pub async fn turn(&self, to: &Connection) -> Turn {
+        self.turns.next(to.server()).await
     }
 
     /// `future`, bounded by `connect_timeout`.

@@ -6,9 +6,11 @@
 //! Source: <https://www.postgresql.org/docs/current/logical-replication-publication.html>, and the sections on row
 //! filters, column lists and generated columns beside it.
 
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use super::SqlError;
+use super::sql::answer;
 use crate::config::{Publish, Scope};
 use crate::ident::{PublicationName, TableName};
 
@@ -120,7 +122,7 @@ const UNPUBLISHABLE: &str = "
 /// The server refuses, or the session breaks off.
 pub async fn of_existing(client: &Client, name: &PublicationName) -> Result<Vec<Unpublishable>, SqlError> {
     let query = UNPUBLISHABLE.replace("$publication", EXISTING);
-    client.query(&query, &[&name.as_str()]).await?.iter().map(read).collect()
+    answer("replica identities", client.query(&query, &[&name.as_str()])).await?.iter().map(read).collect()
 }
 
 /// Of the publication that slotd would make.
@@ -136,7 +138,8 @@ pub async fn of_declared(client: &Client, scope: &Scope, publish: Publish) -> Re
     }
     let (all, changes) = (*scope == Scope::AllTables, publish.update || publish.delete);
     let query = UNPUBLISHABLE.replace("$publication", DECLARED);
-    client.query(&query, &[&all, &changes, &names, in_schemas]).await?.iter().map(read).collect()
+    let parameters: [&(dyn ToSql + Sync); 4] = [&all, &changes, &names, in_schemas];
+    answer("replica identities", client.query(&query, &parameters)).await?.iter().map(read).collect()
 }
 
 fn read(row: &Row) -> Result<Unpublishable, SqlError> {

@@ -6,6 +6,7 @@
 //! Source: <https://www.postgresql.org/docs/current/protocol-replication.html>.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use fallible_iterator::FallibleIterator;
@@ -13,6 +14,7 @@ use postgres_protocol::escape::escape_identifier;
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::timeout;
 
 use super::history::{History, HistoryError};
 use super::{ConnectError, Connector};
@@ -20,8 +22,8 @@ use crate::config::Connection;
 use crate::ident::{PublicationName, SlotName};
 use crate::lsn::Lsn;
 use crate::net::Stream;
+use crate::wire::ServerError;
 use crate::wire::frame::{self, Backend, FrameError};
-use crate::wire::{ServerError, Severity};
 
 /// A command of a replication session failed, or the session under it.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,8 @@ pub enum ReplicationError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Server(ServerError),
+    #[error("{command} was not answered within {patience:?}")]
+    Silent { command: String, patience: Duration },
     #[error("the server's answer to {0} has another form than the manual gives it")]
     Unexpected(&'static str),
 }
@@ -55,9 +59,8 @@ pub struct SystemIdentity {
 pub struct ReplicationSession {
     stream: Stream,
     buf: BytesMut,
-    server_version: String,
-    /// What the server warned of since it was last asked.
-    notices: Vec<ServerError>,
+    /// How long an answer may take.
+    patience: Duration,
 }
 
 impl std::fmt::Debug for ReplicationSession {
@@ -103,22 +106,11 @@ impl Connector {
             ("wal_sender_timeout", &wal_sender_timeout),
         ];
         let session = self.bounded(self.login(to, &parameters)).await?;
-        Ok(ReplicationSession {
-            stream: session.stream,
-            buf: session.buf,
-            server_version: session.settings.get("server_version").cloned().unwrap_or_default(),
-            notices: Vec::new(),
-        })
+        Ok(ReplicationSession { stream: session.stream, buf: session.buf, patience: self.connect_timeout() })
     }
 }
 
 impl ReplicationSession {
-    /// The server's version as it reports it: `17.2 (Debian …)`.
-    #[must_use]
-    pub fn server_version(&self) -> &str {
-        &self.server_version
-    }
-
     /// `IDENTIFY_SYSTEM`.
     ///
     /// # Errors
@@ -154,7 +146,7 @@ impl ReplicationSession {
     /// The server refuses (42710: it exists), or the session breaks off.
     pub async fn create_slot(&mut self, slot: &SlotName) -> Result<(), ReplicationError> {
         // In the old spelling, which 15 to 18 all take; an exported snapshot would hold back vacuum.
-        self.command(&format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput NOEXPORT_SNAPSHOT")).await?;
+        self.patiently(&format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput NOEXPORT_SNAPSHOT")).await?;
         Ok(())
     }
 
@@ -184,26 +176,38 @@ impl ReplicationSession {
             "START_REPLICATION SLOT {slot} LOGICAL {start} (proto_version '1', publication_names '{publications}', \
              messages 'true')"
         );
-        self.send_query(&command).await?;
-        loop {
-            match self.next().await? {
-                Backend::CopyBoth => break,
-                Backend::Other(Message::ErrorResponse(body)) => {
-                    return Err(ReplicationError::Server(ServerError::from_fields(body.fields())));
-                }
-                Backend::Other(Message::NoticeResponse(body)) => {
-                    self.notices.push(ServerError::from_fields(body.fields()));
-                }
-                _ => return Err(ReplicationError::Unexpected("START_REPLICATION")),
-            }
-        }
+        timeout(self.patience, self.begin_copy(&command)).await.unwrap_or_else(|_| Err(self.silent(&command)))?;
         self.stream.gather();
         let (read, write) = tokio::io::split(self.stream);
         Ok((CopyReader { read, buf: self.buf }, CopyWriter { write, out: BytesMut::new() }))
     }
 
-    /// Runs one command, or one statement of SQL, and gathers its rows.
+    async fn begin_copy(&mut self, command: &str) -> Result<(), ReplicationError> {
+        self.send_query(command).await?;
+        loop {
+            match self.next().await? {
+                Backend::CopyBoth => return Ok(()),
+                Backend::Other(Message::ErrorResponse(body)) => {
+                    return Err(ReplicationError::Server(ServerError::from_fields(body.fields())));
+                }
+                Backend::Other(Message::NoticeResponse(_)) => {}
+                _ => return Err(ReplicationError::Unexpected("START_REPLICATION")),
+            }
+        }
+    }
+
+    /// Runs one command and gathers its rows.
     async fn command(&mut self, command: &str) -> Result<Vec<Row>, ReplicationError> {
+        timeout(self.patience, self.patiently(command)).await.unwrap_or_else(|_| Err(self.silent(command)))
+    }
+
+    fn silent(&self, command: &str) -> ReplicationError {
+        let command = command.split(' ').next().unwrap_or_default().to_owned();
+        ReplicationError::Silent { command, patience: self.patience }
+    }
+
+    /// The same, however long the server takes.
+    async fn patiently(&mut self, command: &str) -> Result<Vec<Row>, ReplicationError> {
         self.send_query(command).await?;
         let mut rows = Vec::new();
         let mut refused = None;
@@ -217,12 +221,6 @@ impl ReplicationSession {
                     rows.push(values.collect()?);
                 }
                 Message::ErrorResponse(body) => refused = Some(ServerError::from_fields(body.fields())),
-                Message::NoticeResponse(body) => {
-                    let notice = ServerError::from_fields(body.fields());
-                    if notice.severity >= Severity::Warning {
-                        self.notices.push(notice);
-                    }
-                }
                 Message::ReadyForQuery(_) => {
                     return refused.map_or(Ok(rows), |error| Err(ReplicationError::Server(error)));
                 }

@@ -6,10 +6,12 @@ use std::io;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config};
@@ -30,6 +32,8 @@ pub enum SqlError {
     Server(ServerError),
     #[error("the SQL session broke off: {0}")]
     Session(#[source] tokio_postgres::Error),
+    #[error("the question about {about} was not answered within {PATIENCE:?}")]
+    Silent { about: &'static str },
     #[error("a row of {view} has another form than slotd knows: {source}")]
     Unexpected {
         view: &'static str,
@@ -52,6 +56,18 @@ impl From<tokio_postgres::Error> for SqlError {
 pub struct SqlSession {
     client: Client,
     connection: JoinHandle<()>,
+}
+
+/// How long the answer to one statement may take: a little longer than the server lets it run.
+const PATIENCE: Duration = Duration::from_secs(35);
+
+/// What the server answers to one statement; `about` names what is asked. A backend that hangs while its kernel goes on
+/// acknowledging would be waited for for ever.
+pub(super) async fn answer<T>(
+    about: &'static str,
+    asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, SqlError> {
+    Ok(timeout(PATIENCE, asked).await.map_err(|_| SqlError::Silent { about })??)
 }
 
 /// Settings of every SQL session, whatever its role has: short statements that wait for nobody, names never resolved by
@@ -106,6 +122,16 @@ fn refused(error: tokio_postgres::Error) -> ConnectError {
     match ours.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<LoginError>()) {
         Some(LoginError::Unsafe(how)) => ConnectError::Login(LoginError::Unsafe(how)),
         _ => ConnectError::Sql(error),
+    }
+}
+
+impl SqlSession {
+    /// Runs `statement`, which makes `what`.
+    ///
+    /// # Errors
+    /// The server refuses or does not answer, or the session breaks off.
+    pub async fn run(&self, what: &'static str, statement: &str) -> Result<(), SqlError> {
+        answer(what, self.client.batch_execute(statement)).await
     }
 }
 

@@ -161,7 +161,7 @@ pub fn of_sql(step: Step, error: &SqlError, to: &Connection) -> Diagnosis {
     match error {
         SqlError::Connect(error) => of_connect(error, to),
         SqlError::Server(error) => of_server(step, error, to),
-        SqlError::Session(_) => broken_off(error, to),
+        SqlError::Session(_) | SqlError::Silent { .. } => broken_off(error, to),
         SqlError::Unexpected { .. } => diagnosis(
             Class::Operator,
             Reason::Server,
@@ -221,6 +221,15 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection) -> Diagnosis 
             format!(
                 "add a line to pg_hba.conf that lets {user} into {database} from the address that the server names, or \
                  create the role"
+            ),
+        ),
+        (Step::Connect, "42501") if error.routine.as_deref() == Some("CheckMyDatabase") => said(
+            Reason::Privilege,
+            Class::Operator,
+            format!(
+                "run: GRANT CONNECT ON DATABASE {} TO {};",
+                crate::ident::quote_ident(database),
+                crate::ident::quote_ident(user)
             ),
         ),
         (Step::Connect, "42501") => said(

@@ -14,6 +14,8 @@ use tokio::time::sleep;
 use tokio_postgres::types::Type as Parameter;
 use tokio_postgres::{Client, Error, Row};
 
+use super::SqlError;
+use super::sql::answer;
 use crate::change::{Field, Type, builtin};
 use crate::ident::SlotName;
 use crate::lsn::Lsn;
@@ -125,11 +127,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The server refuses, or the session breaks off.
-pub async fn await_visible(client: &Client, oids: &[u32]) -> Result<(), Error> {
+pub async fn await_visible(client: &Client, oids: &[u32]) -> Result<(), SqlError> {
     let missing = "select exists (select from pg_catalog.unnest($1) as wanted(oid)
                                    where not exists (select from pg_catalog.pg_type as t where t.oid = wanted.oid))";
     for _ in 0..LOOKS {
-        let rows = client.query_typed(missing, &[(&oids, Parameter::OID_ARRAY)]).await?;
+        let rows = answer("pg_type", client.query_typed(missing, &[(&oids, Parameter::OID_ARRAY)])).await?;
         if !rows.first().is_some_and(|row| row.get(0)) {
             break;
         }
@@ -150,8 +152,8 @@ impl Horizon {
     ///
     /// # Errors
     /// The session failed.
-    pub async fn now(client: &Client) -> Result<Self, Error> {
-        let row = client.query_one(HORIZON, &[]).await?;
+    pub async fn now(client: &Client) -> Result<Self, SqlError> {
+        let row = answer("running transactions", client.query_one(HORIZON, &[])).await?;
         Ok(Self { xmin: row.try_get("xmin")?, position: position(&row)? })
     }
 }
@@ -197,14 +199,14 @@ impl Found {
 ///
 /// # Errors
 /// The session failed, or may not read the catalog.
-pub async fn resolve(client: &Client, slot: &SlotName, horizon: &Horizon, oids: &[u32]) -> Result<Resolved, Error> {
+pub async fn resolve(client: &Client, slot: &SlotName, horizon: &Horizon, oids: &[u32]) -> Result<Resolved, SqlError> {
     let asked: Vec<u32> = oids.iter().copied().filter(|&oid| builtin(oid).is_none()).collect();
     let (mut rows, mut end) = (HashMap::new(), Lsn::ZERO);
     if !asked.is_empty() {
         let slot = slot.as_str();
         let parameters =
             [(&asked as _, Parameter::OID_ARRAY), (&slot as _, Parameter::TEXT), (&horizon.xmin as _, Parameter::TEXT)];
-        for row in client.query_typed(TYPES, &parameters).await? {
+        for row in answer("pg_type", client.query_typed(TYPES, &parameters)).await? {
             let (oid, described) = describe(&row, horizon)?;
             rows.insert(oid, described);
             end = position(&row)?;

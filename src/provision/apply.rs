@@ -1,5 +1,7 @@
 //! Taking one step of a plan.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -7,48 +9,46 @@ use tracing::info;
 
 use super::Action;
 use crate::config::Database;
-use crate::ident::SlotName;
+use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Diagnosis, Step};
-use crate::postgres::{ReplicationError, ReplicationSession, SqlError, SqlSession};
+use crate::postgres::{Connector, ReplicationError, ReplicationSession, SqlError, SqlSession};
 use crate::status::{Condition, Reason, Reporter, State, Trouble};
 
 /// After this long the operator is told whom the making of a slot waits for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Transactions that a new slot waits for: those that write. Holds for 15 to 18.
-const WRITERS: &str = "\
-    select coalesce(string_agg(format('%s (%s, since %s)', pid, coalesce(nullif(application_name, ''), 'no name'),
-                                      xact_start::timestamptz(0)), ', ' order by xact_start), 'none that we may see')
-      from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid()";
+/// Makes the publication. Losing a race to another agent is success: the next look tells what there is.
+pub(super) async fn create_publication(
+    statement: &str,
+    database: &Database,
+    sql: &SqlSession,
+) -> Result<(), Diagnosis> {
+    let Database { name, slot, publication, connection, .. } = database;
+    match sql.run("CREATE PUBLICATION", statement).await {
+        Ok(()) => info!(database = %name, slot = %slot, "made the publication {publication}: {statement}"),
+        // 23505: both looked before either had made it.
+        Err(SqlError::Server(error)) if matches!(error.sqlstate.as_str(), "42710" | "23505") => {}
+        Err(error) => return Err(trouble::of_sql(Step::CreatePublication, &error, connection)),
+    }
+    Ok(())
+}
 
-/// Takes `action`. Losing a race to another agent is success: the next look tells what there is.
+/// Takes `action`. Losing a race to another agent is success here too.
 pub(super) async fn apply(
     action: &Action,
     database: &Database,
-    sql: &SqlSession,
+    connector: &Connector,
     replication: &mut ReplicationSession,
     reporter: &Reporter,
 ) -> Result<(), Diagnosis> {
     let to = &database.connection;
-    let (name, slot, publication) = (&database.name, &database.slot, &database.publication);
+    let (name, slot) = (&database.name, &database.slot);
     match action {
-        Action::CreatePublication { sql: statement } => {
-            match sql.batch_execute(statement).await.map_err(SqlError::from) {
-                Ok(()) => info!(database = %name, slot = %slot, "made the publication {publication}: {statement}"),
-                // 23505: both looked before either had made it.
-                Err(SqlError::Server(error)) if matches!(error.sqlstate.as_str(), "42710" | "23505") => {}
-                Err(error) => return Err(trouble::of_sql(Step::CreatePublication, &error, to)),
-            }
-        }
         Action::CreateSlot => {
-            let create = replication.create_slot(slot);
-            tokio::pin!(create);
             let outcome = tokio::select! {
-                outcome = &mut create => outcome,
-                () = sleep(PATIENCE) => {
-                    tell_waiting(database, sql, reporter).await;
-                    create.await
-                }
+                biased;
+                outcome = replication.create_slot(slot) => outcome,
+                never = tell_waiting(database, connector, reporter) => match never {},
             };
             match outcome {
                 Ok(()) => info!(database = %name, slot = %slot, "made the slot {slot}"),
@@ -62,7 +62,7 @@ pub(super) async fn apply(
             info!(database = %name, slot = %slot, "dropped the invalidated slot {slot}");
         }
         Action::AdvanceSlot => {
-            let advanced = advance(sql, slot).await.map_err(SqlError::from);
+            let advanced = advance(database, connector).await;
             advanced.map_err(|error| trouble::of_sql(Step::Start, &error, to))?;
             info!(database = %name, slot = %slot, "advanced the slot {slot} past the gap");
         }
@@ -70,23 +70,30 @@ pub(super) async fn apply(
     Ok(())
 }
 
-/// The server decodes all WAL up to its end for it: minutes, where the slot has been left behind for long.
-async fn advance(sql: &SqlSession, slot: &SlotName) -> Result<(), tokio_postgres::Error> {
-    sql.batch_execute("set statement_timeout = 0").await?;
-    sql.execute("select pg_replication_slot_advance($1, pg_current_wal_lsn())", &[&slot.as_str()]).await?;
-    // To what every session of ours has.
-    sql.batch_execute("reset statement_timeout").await
+/// The server decodes all WAL up to its end for it: minutes, where the slot has been left behind for long. Too long for a
+/// turn.
+async fn advance(database: &Database, connector: &Connector) -> Result<(), SqlError> {
+    let sql = connector.sql(&database.connection).await?;
+    sql.run("statement_timeout", "set statement_timeout = 0").await?;
+    sql.execute("select pg_replication_slot_advance($1, pg_current_wal_lsn())", &[&database.slot.as_str()]).await?;
+    Ok(())
 }
 
-async fn tell_waiting(database: &Database, sql: &SqlSession, reporter: &Reporter) {
-    let writers = match sql.query_one(WRITERS, &[]).await {
-        Ok(row) => row.try_get(0).unwrap_or_default(),
-        Err(_) => "not known".to_owned(),
-    };
+/// Tells whom the making of the slot waits for, if it takes long.
+async fn tell_waiting(database: &Database, connector: &Connector, reporter: &Reporter) -> Infallible {
+    sleep(PATIENCE).await;
+    let writers = writers(database, connector).await.unwrap_or_else(|_| "not known".to_owned());
     let trouble = Trouble::new(
         Reason::Starting,
         format!("the slot {} can be made once the transactions that are open now have ended", database.slot),
-        format!("end them, or wait; pids: {writers}"),
+        format!("end them, or wait: {writers}"),
     );
     reporter.condition(Condition::Other(State::Provisioning, trouble));
+    pending().await
+}
+
+async fn writers(database: &Database, connector: &Connector) -> Result<String, SqlError> {
+    let _turn = connector.turn(&database.connection).await;
+    let sql = connector.sql(&database.connection).await?;
+    catalog::writers(&sql).await
 }

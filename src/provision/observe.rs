@@ -16,7 +16,7 @@ pub struct Observed {
     pub slot: Option<SlotFacts>,
     /// Tables that are published, or would be, and whose UPDATE and DELETE fail then.
     pub unpublishable: Vec<Unpublishable>,
-    /// Tables that the file names and the server does not have.
+    /// Tables that the file names and the server does not have; asked while the publication is to be made.
     pub missing_tables: Vec<TableName>,
 }
 
@@ -31,7 +31,7 @@ pub async fn observe(client: &Client, database: &Database) -> Result<Observed, S
     let slot = catalog::slots(client, &[&database.slot]).await?.pop();
     let publication = catalog::publication(client, &database.publication).await?;
     let missing_tables = match &database.scope {
-        Some(Scope::Tables(tables)) => catalog::missing_tables(client, tables).await?,
+        Some(Scope::Tables(tables)) if publication.is_none() => catalog::missing_tables(client, tables).await?,
         _ => Vec::new(),
     };
     let mut unpublishable = if publication.is_some() {

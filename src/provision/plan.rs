@@ -5,21 +5,18 @@ use std::fmt::Write as _;
 use super::Observed;
 use crate::config::{Database, Publish, Scope};
 use crate::ident::{TableName, quote_ident};
-use crate::postgres::catalog::{PublicationFacts, SlotFacts};
+use crate::postgres::catalog::{PublicationFacts, PublishedTable, SlotFacts};
 use crate::postgres::identity::{Unpublishable, Why};
 use crate::postgres::sync_standby;
 use crate::postgres::trouble::{Class, Diagnosis};
 use crate::status::{Finding, Holder, Reason, Trouble};
 use crate::stream::Holes;
 
-/// A step.
+/// What is done to the slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Past what the publication can't be read for.
     AdvanceSlot,
-    CreatePublication {
-        sql: String,
-    },
     /// By the walsender's command.
     CreateSlot,
     /// It is invalidated, and the operator has accepted the gap.
@@ -29,6 +26,8 @@ pub enum Action {
 /// What follows from what is wished and what there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
+    /// The SQL that makes the publication; it comes first.
+    pub create_publication: Option<String>,
     /// In this order.
     pub steps: Vec<Action>,
     /// Why nothing may be done at all.
@@ -71,7 +70,7 @@ pub fn plan(database: &Database, observed: &Observed, known: bool, holes: Holes,
     }
     let invalidated = observed.slot.as_ref().is_some_and(|slot| slot.invalidation().is_some());
     if observed.publication.is_none() {
-        plan.steps.push(Action::CreatePublication { sql: create_publication(database) });
+        plan.create_publication = Some(create_publication(database));
     }
     if invalidated {
         plan.steps.push(Action::DropSlot);
@@ -173,6 +172,7 @@ fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Hol
         return Some(Refusal::Trouble(held(slot, pid, own)));
     }
     if slot.confirmed_flush_lsn.is_none() {
+        // The session that made it has just ended.
         let sentence = format!("the slot {name} is still being made by another session");
         let trouble = Trouble::new(Reason::SlotHeld, sentence, "wait for it");
         return Some(Refusal::Trouble(Diagnosis { class: Class::Retry, trouble }));
@@ -209,10 +209,17 @@ fn held(slot: &SlotFacts, pid: i32, own: &str) -> Diagnosis {
     let who = if application_name.is_empty() { "no name" } else { &application_name };
     let from = client_addr.as_deref().unwrap_or("a socket, or an address that may not be seen");
     let ours = who == own;
+    let being_made = slot.confirmed_flush_lsn.is_none();
+    let does = if being_made { "still being made" } else { "held" };
     let trouble = Trouble::new(
         Reason::SlotHeld,
-        format!("the slot {} is held by pid {pid} ({who}) from {from}", slot.slot_name),
-        if ours {
+        format!("the slot {} is {does} by pid {pid} ({who}) from {from}", slot.slot_name),
+        if being_made {
+            format!(
+                "end the transactions that have been open since before: making a slot waits for all of them; or end \
+                 that session: SELECT pg_terminate_backend({pid});"
+            )
+        } else if ours {
             "nothing to do: it is our own last session, which the server ends within `wal_sender_timeout`".to_owned()
         } else {
             format!("end that session, or wait for it: SELECT pg_terminate_backend({pid});")
@@ -270,9 +277,9 @@ pub(super) fn publication_missing(database: &Database) -> Finding {
 fn drift(database: &Database, publication: &PublicationFacts) -> String {
     let mut drift = Vec::new();
     if let Some(scope) = &database.scope
-        && !same(scope, &publication.scope)
+        && !same(scope, publication)
     {
-        drift.push(format!("it publishes {}, declared is {}", describe(&publication.scope), describe(scope)));
+        drift.push(format!("it publishes {}, declared is {}", describe_found(publication), describe(scope)));
     }
     let has = Publish {
         insert: publication.insert,
@@ -293,24 +300,23 @@ fn drift(database: &Database, publication: &PublicationFacts) -> String {
     drift.join("; ")
 }
 
-fn same(declared: &Scope, found: &Scope) -> bool {
-    let sorted = |names: &[String]| {
-        let mut names = names.to_vec();
-        names.sort();
-        names
-    };
-    match (declared, found) {
-        (Scope::AllTables, Scope::AllTables) => true,
-        (Scope::Schemas(a), Scope::Schemas(b)) => sorted(a) == sorted(b),
-        (Scope::Tables(a), Scope::Tables(b)) => {
-            let sorted = |tables: &[TableName]| {
-                let mut tables = tables.to_vec();
-                tables.sort();
-                tables
-            };
-            sorted(a) == sorted(b)
+/// Whether the publication publishes what is declared, all of it and nothing else.
+fn same(declared: &Scope, found: &PublicationFacts) -> bool {
+    let PublicationFacts { all_tables, schemas, tables, .. } = found;
+    match declared {
+        Scope::AllTables => *all_tables,
+        Scope::Schemas(declared) => {
+            let all_there = declared.iter().all(|schema| schemas.contains(schema));
+            let no_more = schemas.iter().chain(tables.iter().map(|table| &table.name.schema));
+            !all_tables && all_there && no_more.into_iter().all(|schema| declared.contains(schema))
         }
-        _ => false,
+        Scope::Tables(declared) => {
+            let all_there = declared.iter().all(|name| tables.iter().any(|table| table.name == *name));
+            let whole = |table: &PublishedTable| !table.filtered && !table.listed;
+            let no_more = |table: &PublishedTable| table.inherited || declared.contains(&table.name);
+            let as_declared = tables.iter().all(|table| whole(table) && no_more(table));
+            !all_tables && schemas.is_empty() && all_there && as_declared
+        }
     }
 }
 
@@ -319,6 +325,28 @@ fn describe(scope: &Scope) -> String {
         Scope::AllTables => "all tables".to_owned(),
         Scope::Schemas(schemas) => format!("the schemas {}", schemas.join(", ")),
         Scope::Tables(tables) => format!("the tables {}", list(tables)),
+    }
+}
+
+fn describe_found(found: &PublicationFacts) -> String {
+    if found.all_tables {
+        return describe(&Scope::AllTables);
+    }
+    let table = |table: &PublishedTable| {
+        let how = match (table.filtered, table.listed) {
+            (false, false) => "",
+            (true, false) => " (with a row filter)",
+            (false, true) => " (with a column list)",
+            (true, true) => " (with a row filter and a column list)",
+        };
+        format!("{}{how}", table.name)
+    };
+    let tables = found.tables.iter().map(table).collect::<Vec<_>>().join(", ");
+    match (&found.schemas[..], &found.tables[..]) {
+        ([], []) => "nothing".to_owned(),
+        ([], _) => format!("the tables {tables}"),
+        (schemas, []) => format!("the schemas {}", schemas.join(", ")),
+        (schemas, _) => format!("the schemas {} and the tables {tables}", schemas.join(", ")),
     }
 }
 

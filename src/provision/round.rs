@@ -1,12 +1,10 @@
 //! One round: observe, plan, apply, until there is nothing to do.
 
-use tokio::sync::Semaphore;
-
 use super::plan::{Refusal, publication_missing};
-use super::{Action, apply, observe, plan};
+use super::{Action, Plan, apply, observe, plan};
 use crate::config::Database;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
-use crate::postgres::{Connector, ReplicationSession, SqlSession};
+use crate::postgres::{Connector, ReplicationSession};
 use crate::status::{Finding, Reason, Reporter, Trouble};
 use crate::stream::{Anew, Holes, Ready};
 
@@ -25,10 +23,7 @@ pub struct Ensured {
 pub struct Round<'a> {
     pub database: &'a Database,
     pub connector: &'a Connector,
-    pub sql: &'a SqlSession,
     pub reporter: &'a Reporter,
-    /// Bounds how many databases are looked at at once; nobody waits in it for a server or for a transaction to end.
-    pub turns: &'a Semaphore,
 }
 
 impl Round<'_> {
@@ -42,28 +37,27 @@ impl Round<'_> {
         known: bool,
         holes: Holes,
     ) -> Result<Ensured, Refusal> {
-        let Self { database, connector, sql, reporter, turns } = *self;
-        let own = connector.application_name();
+        let Self { database, connector, reporter } = *self;
+        let (own, to) = (connector.application_name(), &database.connection);
         // The stream broke off because its publication is younger than the slot's position.
         let mut advance = holes == Holes::Accept(Reason::PublicationGap);
         let mut anew = None;
         for _ in 0..LOOKS {
-            let turn = turns.acquire().await;
-            let observed = observe(sql, database).await;
-            drop(turn);
-            let observed = observed
-                .map_err(|error| Refusal::Trouble(trouble::of_sql(Step::Observe, &error, &database.connection)))?;
+            let turn = connector.turn(to).await;
+            let sql = connector.sql(to).await.map_err(|error| Refusal::Trouble(trouble::of_connect(&error, to)))?;
+            let observed = observe(&sql, database).await;
+            let observed = observed.map_err(|error| Refusal::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
             let plan = plan(database, &observed, known, holes, own);
             if let Some(refusal) = plan.refusal {
                 reporter.findings(plan.findings);
                 return Err(refusal);
             }
-            let mut steps = plan.steps;
+            let Plan { create_publication, mut steps, .. } = plan;
             if std::mem::take(&mut advance) && steps.is_empty() {
                 steps.push(Action::AdvanceSlot);
             }
             match observed.slot {
-                Some(slot) if steps.is_empty() => {
+                Some(slot) if create_publication.is_none() && steps.is_empty() => {
                     let ready = Ready { slot, anew, in_recovery: observed.server.in_recovery };
                     return Ok(Ensured { ready, findings: plan.findings });
                 }
@@ -73,8 +67,13 @@ impl Round<'_> {
                     }
                 }
             }
+            if let Some(statement) = create_publication {
+                apply::create_publication(&statement, database, &sql).await.map_err(Refusal::Trouble)?;
+            }
+            // What follows may wait for every transaction of the server.
+            drop((sql, turn));
             for step in &steps {
-                apply::apply(step, database, sql, replication, reporter).await.map_err(Refusal::Trouble)?;
+                apply::apply(step, database, connector, replication, reporter).await.map_err(Refusal::Trouble)?;
             }
         }
         Err(Refusal::Trouble(Diagnosis {
@@ -94,6 +93,7 @@ impl Round<'_> {
 /// The server refuses, or can't be reached.
 pub async fn check(database: &Database, connector: &Connector) -> Result<Vec<Finding>, Diagnosis> {
     let to = &database.connection;
+    let _turn = connector.turn(to).await;
     let sql = connector.sql(to).await.map_err(|error| trouble::of_connect(&error, to))?;
     let observed = observe(&sql, database).await.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
     let mut findings = plan(database, &observed, true, Holes::Refuse, connector.application_name()).findings;

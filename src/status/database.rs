@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Condition, Finding, Lag, Positions, Reason, State, Trouble, WalUse};
+use super::{Condition, Finding, Holder, Lag, Positions, Reason, State, Trouble, WalUse};
 use crate::config::Status;
 use crate::ident::{DatabaseName, PublicationName, SlotName};
 use crate::status::verdict::elapsed;
@@ -25,7 +25,7 @@ pub struct DatabaseStatus {
     pub condition: Condition,
     /// Since when the state and its reason are what they are.
     pub since: Timestamp,
-    /// Since when it is neither disabled nor streaming steadily: what `grace` is measured from. Without it a database
+    /// Since when it is neither disabled nor streaming steadily, nor waits behind another agent: what `grace` is measured from. Without it a database
     /// whose trouble changes its name every few seconds would stay young for ever.
     pub(super) unsettled: Timestamp,
     /// How often the condition was reported in a row.
@@ -104,26 +104,32 @@ impl DatabaseStatus {
         let before = self.condition.state();
         let reason = |condition: &Condition| condition.trouble().map(|trouble| trouble.reason);
         let changed = (before, reason(&self.condition)) != (condition.state(), reason(&condition));
-        self.condition = condition;
-        if !changed {
-            self.reports = self.reports.saturating_add(1);
-            return self.is_news();
-        }
         let settled = match before {
             State::Disabled => true,
             State::Streaming => elapsed(self.since, now) >= STEADY,
             State::Failed | State::Lost | State::Pending | State::Provisioning | State::Retrying | State::Waiting => {
-                false
+                self.is_behind_an_agent()
             }
         };
-        if settled {
+        self.condition = condition;
+        if settled && (changed || !self.is_behind_an_agent()) {
             self.unsettled = now;
+        }
+        if !changed {
+            self.reports = self.reports.saturating_add(1);
+            return self.is_news();
         }
         self.since = now;
         self.reports = 1;
         self.told.clear();
         let _ = self.is_news();
         true
+    }
+
+    /// Whether it waits for another agent, which streams the slot meanwhile.
+    pub(super) fn is_behind_an_agent(&self) -> bool {
+        let holder = self.condition.trouble().and_then(|trouble| trouble.holder.as_ref());
+        self.condition.state() == State::Waiting && holder.is_some_and(Holder::is_agent)
     }
 
     /// Whether the sentence was not told yet. It is, from now on.
@@ -200,6 +206,29 @@ mod tests {
         assert!(status.enter(Condition::Streaming, at(7)) && !status.enter(Condition::Streaming, at(8)));
         let again = Condition::Other(State::Retrying, Trouble::new(Reason::Sink, "full", ""));
         assert!(status.enter(again, at(9)), "it is told anew when it comes again");
+    }
+
+    #[test]
+    fn who_waited_behind_an_agent_has_all_of_its_grace_once_that_is_gone() {
+        let held_by = |name: &str| {
+            let holder = Holder { pid: 1, application_name: name.to_owned(), client_addr: None };
+            Condition::Other(State::Waiting, Trouble::new(Reason::SlotHeld, "held", "").held_by(holder))
+        };
+        for next in [
+            trouble(State::Waiting, Reason::SlotHeld),
+            held_by("psql"),
+            trouble(State::Retrying, Reason::Connection),
+            trouble(State::Waiting, Reason::Sink),
+        ] {
+            let mut status = shop(at(0));
+            let _ = status.enter(held_by("slotd/1"), at(10));
+            let _ = status.enter(held_by("slotd/1"), at(500));
+            assert_eq!(status.unsettled, at(0), "it has waited since then");
+            let _ = status.enter(next, at(600));
+            assert_eq!(status.unsettled, at(600));
+            let _ = status.enter(trouble(State::Waiting, Reason::SlotHeld), at(650));
+            assert_eq!(status.unsettled, at(600));
+        }
     }
 
     #[test]

@@ -122,13 +122,12 @@ fn judge_state(status: &DatabaseStatus, now: Timestamp, bounds: &Bounds) -> Opti
     let state = status.condition.state();
     let unsettled = elapsed(status.unsettled, now);
     let old = unsettled >= bounds.grace;
-    let behind_an_agent = trouble.holder.as_ref().is_some_and(super::Holder::is_agent);
     let verdict = match state {
         State::Streaming | State::Disabled => return None,
         State::Failed | State::Lost => Verdict::Fail,
         State::Pending | State::Provisioning if old => Verdict::Fail,
         State::Pending | State::Provisioning => return None,
-        State::Waiting if behind_an_agent => Verdict::Warn,
+        State::Waiting if status.is_behind_an_agent() => Verdict::Warn,
         State::Retrying | State::Waiting if old => Verdict::Fail,
         State::Retrying | State::Waiting => Verdict::Warn,
     };

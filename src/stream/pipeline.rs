@@ -58,7 +58,7 @@ pub enum End {
 }
 
 /// The server that a session leads to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identified {
     identity: Arc<StreamIdentity>,
     system: SystemIdentity,
@@ -190,12 +190,14 @@ impl Pipeline {
         }
         opened.ready().await?;
         let start = start.unwrap_or(confirmed);
+        // Before the walsender begins to count how long we are silent.
+        let _turn = self.connector.turn(to).await;
+        let sql = self.connector.sql(to).await.map_err(|error| End::Trouble(trouble::of_connect(&error, to)))?;
         let refused = |error| End::Trouble(trouble::of_replication(Step::Start, &error, to));
         let (reader, writer) =
             session.start(&self.database.slot, &self.database.publication, start).await.map_err(refused)?;
 
         // The server moves a low start up without a word; nobody can move the slot while we hold it.
-        let sql = self.connector.sql(to).await.map_err(|error| End::Trouble(trouble::of_connect(&error, to)))?;
         let now = catalog::slots(&sql, &[&self.database.slot]).await;
         let now = now.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
         if now.first().and_then(|slot| slot.confirmed_flush_lsn) != slot.confirmed_flush_lsn {
@@ -210,7 +212,7 @@ impl Pipeline {
         }
         info!(database = %self.database.name, slot = %self.database.slot, lsn = %start, "streaming from {start}");
         let horizon = Horizon::now(&sql).await;
-        let horizon = horizon.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error.into(), to)))?;
+        let horizon = horizon.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
         Ok(Started { reader, writer, opened, confirmed: EndLsn::of_confirmed_flush(confirmed), horizon })
     }
 

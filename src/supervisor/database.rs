@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::holders::Holders;
 use crate::config::{Database, Status};
 use crate::guard::{PERIOD, Seen};
-use crate::postgres::catalog;
+use crate::lsn::Lsn;
+use crate::postgres::catalog::{self, SlotFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
@@ -20,6 +21,8 @@ use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
 
 /// How often the publication of a database that streams is looked at.
 const CHECK_PERIOD: Duration = Duration::from_secs(60);
+/// A sink that takes longer to open is stuck, or recovers much: the slot is looked at meanwhile.
+const OPEN_SOON: Duration = Duration::from_secs(1);
 /// A stream that lived this long counts as a success.
 const SUCCESS: Duration = Duration::from_secs(5);
 
@@ -35,7 +38,6 @@ pub(super) struct Resume {
 pub(super) struct Keep {
     pipeline: Pipeline,
     holders: Holders,
-    provisioning: Arc<Semaphore>,
     seen: watch::Receiver<Option<Seen>>,
     resumes: mpsc::Receiver<Resume>,
     /// Somebody wants the next round now.
@@ -46,12 +48,11 @@ impl Keep {
     pub(super) const fn new(
         pipeline: Pipeline,
         holders: Holders,
-        provisioning: Arc<Semaphore>,
         seen: watch::Receiver<Option<Seen>>,
         resumes: mpsc::Receiver<Resume>,
         poke: Arc<Notify>,
     ) -> Self {
-        Self { pipeline, holders, provisioning, seen, resumes, poke }
+        Self { pipeline, holders, seen, resumes, poke }
     }
 
     /// Looks after the database until `stop`.
@@ -110,7 +111,7 @@ impl Keep {
                 Some(asked) = self.resumes.recv() => Some(asked),
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
                 // A slot that goes meanwhile is told within a look of the guard, however long the wait is.
-                () = gone(&mut self.seen), if wait.is_some() && state != State::Lost => None,
+                () = gone(&mut self.seen, self.pipeline.reporter.status().positions.acknowledged), if wait.is_some() && state != State::Lost => None,
                 () = self.poke.notified(), if wait.is_some() => None,
             };
             if state != State::Lost
@@ -132,7 +133,12 @@ impl Keep {
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let mut replication = connector.replication(to).await.map_err(connect)?;
         let server = self.pipeline.identify(&mut replication).await?;
-        let mut opened = match self.pipeline.open(server).await {
+        let opened = tokio::select! {
+            biased;
+            opened = self.pipeline.open(server.clone()) => opened,
+            trouble = self.lost_meanwhile(&server), if holes == Holes::Refuse => return Err(End::Lost(trouble)),
+        };
+        let mut opened = match opened {
             Ok(opened) => opened,
             Err((server, end)) => {
                 let lost = if holes == Holes::Refuse { self.inspect_closed(&server).await } else { None };
@@ -148,21 +154,21 @@ impl Keep {
             // The slot is made before the gap record is written, and would stand without it.
             opened.ready().await?;
         }
-        let sql = connector.sql(to).await.map_err(connect)?;
-        let known = opened.knows_slot();
-        let round = Round { database, connector, sql: &sql, reporter, turns: &self.provisioning };
-        let ensured = round.ensure(&mut replication, known, holes).await;
+        let round = Round { database, connector, reporter };
+        let ensured = round.ensure(&mut replication, opened.knows_slot(), holes).await;
         let Ensured { ready, findings } = ensured.map_err(|refused| self.refused(refused))?;
         reporter.findings(findings);
         self.leave_to_other(&ready)?;
-        self.pipeline.start(opened, replication, &ready, holes).await
+        let started = self.pipeline.start(opened, replication, &ready, holes).await?;
+        self.holders.forget(database.connection.server(), database.slot.clone());
+        Ok(started)
     }
 
     /// Whether the slot that is free now was another agent's while we looked on.
     fn leave_to_other(&self, ready: &Ready) -> Result<(), End> {
         let Pipeline { database, .. } = &self.pipeline;
         let slot = &database.slot;
-        let other = self.holders.of(trouble::address(&database.connection), slot.clone());
+        let other = self.holders.of(database.connection.server(), slot.clone());
         let Some(Holder { application_name, .. }) = other.filter(|_| ready.anew.is_none() && self.pipeline.has_file())
         else {
             return Ok(());
@@ -177,9 +183,25 @@ impl Keep {
         Err(End::Trouble(Diagnosis { class: Class::Held, trouble }))
     }
 
+    /// Waits until the slot is lost, while the sinks are being opened: a look when that takes long, and one whenever the
+    /// guard has news.
+    async fn lost_meanwhile(&self, server: &Identified) -> Trouble {
+        let mut seen = self.seen.clone();
+        sleep(OPEN_SOON).await;
+        loop {
+            if let Some(trouble) = self.inspect_closed(server).await {
+                return trouble;
+            }
+            if seen.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Why the slot is lost, while a sink can't be opened.
     async fn inspect_closed(&self, server: &Identified) -> Option<Trouble> {
         let Pipeline { database, connector, .. } = &self.pipeline;
+        let _turn = connector.turn(&database.connection).await;
         let sql = connector.sql(&database.connection).await.ok()?;
         let slots = catalog::slots(&sql, &[&database.slot]).await.ok()?;
         self.pipeline.inspect_closed(server, slots.first())
@@ -193,7 +215,7 @@ impl Keep {
                     && diagnosis.class == Class::Held
                 {
                     let Database { connection, slot, .. } = &*self.pipeline.database;
-                    self.holders.saw(trouble::address(connection), slot.clone(), holder.clone());
+                    self.holders.saw(connection.server(), slot.clone(), holder.clone());
                 }
                 End::Trouble(diagnosis)
             }
@@ -287,36 +309,49 @@ impl Keep {
 
     /// Judges without touching anything: why the slot no longer leads on, if it does not.
     async fn inspect(&self) -> Result<Option<Trouble>, End> {
-        let Pipeline { database, connector, .. } = &self.pipeline;
-        let to = &database.connection;
-        let connect = |error| End::Trouble(trouble::of_connect(&error, to));
-        let mut replication = connector.replication(to).await.map_err(connect)?;
-        let server = self.pipeline.identify(&mut replication).await?;
+        let (server, slot, in_recovery) = self.look().await?;
         let opened = match self.pipeline.open(server).await {
             Ok(opened) => opened,
-            Err((server, end)) => return self.inspect_closed(&server).await.map(Some).ok_or(end),
+            Err((server, end)) => return self.pipeline.inspect_closed(&server, slot.as_ref()).map(Some).ok_or(end),
         };
         if let Some(trouble) = self.pipeline.other_cluster(&opened) {
             return Ok(Some(trouble));
         }
-        let sql = connector.sql(to).await.map_err(connect)?;
-        let observed = provision::observe(&sql, database).await;
-        let observed = observed.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
-        let Some(slot) = &observed.slot else {
-            let sentence = format!("the slot {} is gone", database.slot);
+        let name = &self.pipeline.database.slot;
+        let Some(slot) = slot else {
+            let sentence = format!("the slot {name} is gone");
             return Ok(opened.knows_slot().then(|| self.pipeline.lost(Reason::SlotMissing, sentence)));
         };
         if let Some(why) = slot.invalidation() {
-            let sentence = format!("the server has invalidated the slot {}: {why}", database.slot);
+            let sentence = format!("the server has invalidated the slot {name}: {why}");
             return Ok(Some(self.pipeline.lost(Reason::SlotInvalidated, sentence)));
         }
-        Ok(self.pipeline.inspect(&opened, slot, observed.server.in_recovery).await)
+        Ok(self.pipeline.inspect(&opened, &slot, in_recovery).await)
+    }
+
+    /// What there is, in one turn for both sessions: hundreds of disabled databases can come to look at once.
+    async fn look(&self) -> Result<(Identified, Option<SlotFacts>, bool), End> {
+        let Pipeline { database, connector, .. } = &self.pipeline;
+        let to = &database.connection;
+        let connect = |error| End::Trouble(trouble::of_connect(&error, to));
+        let refused = |error| End::Trouble(trouble::of_sql(Step::Observe, &error, to));
+        let _turn = connector.turn(to).await;
+        let mut replication = connector.replication(to).await.map_err(connect)?;
+        let server = self.pipeline.identify(&mut replication).await?;
+        drop(replication);
+        let sql = connector.sql(to).await.map_err(connect)?;
+        let facts = catalog::server(&sql).await.map_err(refused)?;
+        let slot = catalog::slots(&sql, &[&database.slot]).await.map_err(refused)?.pop();
+        Ok((server, slot, facts.in_recovery))
     }
 }
 
-/// Waits until the guard sees that the slot is gone or invalidated.
-async fn gone(seen: &mut watch::Receiver<Option<Seen>>) {
-    let is_gone = |seen: &Seen| seen.slot.as_ref().is_none_or(|slot| slot.invalidation().is_some());
+/// Waits until the guard sees that the slot is gone, invalidated, or past what we have acknowledged.
+async fn gone(seen: &mut watch::Receiver<Option<Seen>>, acknowledged: Option<Lsn>) {
+    let is_past = |confirmed: Option<Lsn>| acknowledged.is_some_and(|ours| confirmed > Some(ours));
+    let is_gone = |seen: &Seen| {
+        seen.slot.as_ref().is_none_or(|slot| slot.invalidation.is_some() || is_past(slot.confirmed_flush_lsn))
+    };
     next(seen, |seen| is_gone(seen).then_some(())).await;
 }
 

@@ -6,27 +6,33 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::config::Server;
 use crate::ident::SlotName;
 use crate::status::Holder;
 
 /// Which agent held which slot; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Holders {
-    seen: Arc<Mutex<HashMap<(String, SlotName), Holder>>>,
+    seen: Arc<Mutex<HashMap<(Server, SlotName), Holder>>>,
 }
 
 impl Holders {
-    /// Another agent holds `slot` of the server at `address`.
-    pub(super) fn saw(&self, address: String, slot: SlotName, holder: Holder) {
-        self.lock().insert((address, slot), holder);
+    /// Another agent holds `slot` of `server`.
+    pub(super) fn saw(&self, server: Server, slot: SlotName, holder: Holder) {
+        self.lock().insert((server, slot), holder);
     }
 
-    /// Who has held `slot` of the server at `address`.
-    pub(super) fn of(&self, address: String, slot: SlotName) -> Option<Holder> {
-        self.lock().get(&(address, slot)).cloned()
+    /// Who has held `slot` of `server`.
+    pub(super) fn of(&self, server: Server, slot: SlotName) -> Option<Holder> {
+        self.lock().get(&(server, slot)).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, SlotName), Holder>> {
+    /// We stream `slot` of `server` now: what others did before stands in no one's way any more.
+    pub(super) fn forget(&self, server: Server, slot: SlotName) {
+        self.lock().remove(&(server, slot));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Server, SlotName), Holder>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

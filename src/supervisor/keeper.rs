@@ -52,8 +52,7 @@ impl Keeper {
         let (seen, seen_by_task) = watch::channel(None);
         let (resume, resumes) = mpsc::channel(1);
         let (poke, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let (holders, turns) = (shared.holders.clone(), Arc::clone(&shared.provisioning));
-        let keep = Keep::new(pipeline, holders, turns, seen_by_task, resumes, Arc::clone(&poke));
+        let keep = Keep::new(pipeline, shared.holders.clone(), seen_by_task, resumes, Arc::clone(&poke));
         let span = tracing::info_span!("database", name = %database.name);
         let (running, teller) = (keep.run(stop.clone()), Arc::clone(&reporter));
         let run = async move {

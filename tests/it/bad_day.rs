@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
@@ -461,6 +462,23 @@ async fn a_state_directory_that_hangs_keeps_no_server_from_stopping() {
     cluster.stop_fast().unwrap();
     let scene = Scene { cluster: &cluster, dbname, slotd, rows: 0 };
     scene.stands_in_the_page(&health);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_does_not_hide_that_the_slot_is_lost() {
+    let cluster = Cluster::shared(18);
+    let mut scene = Scene::new(cluster, "agent.sink_stall_timeout = \"10s\"\n").await;
+    scene.slotd.set_env("SLOTD_STALL_AT", "FileHalfWritten");
+    scene.start().await;
+    scene.insert(1).await;
+    let ended = |health: &Value| health["sentence"].as_str().is_some_and(|said| said.contains("the copy was ended"));
+    scene.slotd.await_until(&scene.dbname, ended).await;
+    cluster.await_value("postgres", &scene.slot_sql("active"), "f").await;
+    let begun = Instant::now();
+    cluster.execute("postgres", &format!("SELECT pg_drop_replication_slot('{}')", scene.slot())).await;
+    scene.slotd.await_until(&scene.dbname, |health| health["reason"] == "slot_missing").await;
+    // Before the sink is given up.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ mod crash;
 #[cfg(test)]
 mod encoding;
 #[cfg(test)]
+mod few_connections;
+#[cfg(test)]
 mod guard;
 #[cfg(test)]
 mod identity;
@@ -32,6 +34,8 @@ mod lost;
 mod memory;
 #[cfg(test)]
 mod messages;
+#[cfg(test)]
+mod mute;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! Publications and slots are made as declared, what exists is left alone, and what would harm the application is
 //! refused.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use slotd::stream::Holes;
+use slotd::{config, provision};
 use tokio::time::Instant;
+use tokio_postgres::Client;
 
 use crate::support::{Cluster, Options, Slotd, VERSIONS};
 
@@ -160,18 +164,32 @@ async fn a_role_that_may_only_replicate_uses_what_its_owner_made() {
     let health = bare.await_state(&dbname, "failed").await;
     assert_eq!(health["reason"], "privilege", "{health:#}");
     assert!(health["hint"].as_str().unwrap().contains("ALTER ROLE bare REPLICATION"), "{health:#}");
+
+    cluster
+        .execute("postgres", &format!("ALTER ROLE bare REPLICATION; REVOKE CONNECT ON DATABASE {dbname} FROM public"))
+        .await;
+    bare.sighup();
+    let grant = format!("run: GRANT CONNECT ON DATABASE {dbname} TO bare;");
+    bare.await_until(&dbname, |health| health["hint"] == *grant).await;
 }
 
 #[tokio::test]
 async fn making_a_slot_waits_for_open_transactions_and_says_for_whom() {
-    let cluster = Cluster::start(18, &Options::default());
+    let cluster = Cluster::start(18, &Options::default().set("max_prepared_transactions", "1"));
     let dbname = cluster.create_database().await;
     let writer = cluster.connect(&dbname).await;
-    writer.batch_execute("CREATE TABLE t (id int PRIMARY KEY); BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    cluster.execute(&dbname, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    writer.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    let pid: i32 = writer.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    cluster.execute(&dbname, "BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'tuesday'").await;
     let mut slotd = Slotd::run(&cluster.entry(&dbname));
     let named = |health: &Value| health["sentence"].as_str().is_some_and(|sentence| sentence.contains("open now"));
-    slotd.await_until(&dbname, named).await;
+    let health = slotd.await_until(&dbname, named).await;
+    let hint = health["hint"].as_str().unwrap();
+    assert!(hint.contains(&format!("pid {pid} (slotd tests, since ")), "{hint}");
+    assert!(hint.contains(&format!("the prepared transaction 'tuesday' of the database {dbname} (since ")), "{hint}");
     writer.batch_execute("COMMIT").await.unwrap();
+    cluster.execute(&dbname, "ROLLBACK PREPARED 'tuesday'").await;
     slotd.await_state(&dbname, "streaming").await;
 }
 
@@ -310,6 +328,67 @@ async fn what_can_not_be_published_is_named() {
             assert!(health["sentence"].as_str().unwrap().contains(name), "PostgreSQL {major}: {keys}: {health:#}");
             let made = "SELECT count(*) FROM pg_publication";
             assert_eq!(cluster.value(&dbname, made).await.as_deref(), Some("0"), "{keys}");
+        }
+    }
+}
+
+/// What is said of drift against `keys`, with a session in the database.
+async fn drift(cluster: &Cluster, dbname: &str, client: &Client, keys: &str) -> String {
+    let text = format!("{}{keys}\n", cluster.entry(dbname));
+    let config = config::parse(Path::new("/nowhere/slotd.toml"), &text, &|_| None).unwrap();
+    let database = &config.databases[0];
+    let observed = provision::observe(client, database).await.unwrap();
+    let findings = provision::plan(database, &observed, false, Holes::Refuse, "slotd/test").findings;
+    findings.into_iter().map(|finding| finding.sentence).collect()
+}
+
+#[tokio::test]
+async fn a_publication_that_leaves_rows_or_columns_out_or_adds_tables_has_drifted() {
+    for major in [15, 18] {
+        let cluster = Cluster::shared(major);
+        let sql = "CREATE TABLE orders (id int PRIMARY KEY, t text); CREATE TABLE other (id int PRIMARY KEY); \
+                   CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent); \
+                   CREATE TABLE grandchild (PRIMARY KEY (id)) INHERITS (child); CREATE SCHEMA sales; \
+                   CREATE TABLE sales.t (id int PRIMARY KEY)";
+        let dbname = database(cluster, sql).await;
+        let client = cluster.connect(&dbname).await;
+        let publication = format!("slotd_{dbname}");
+        for (has, keys, said) in [
+            ("TABLE orders", "tables = [\"orders\"]", ""),
+            (
+                "TABLE orders WHERE (id > 5)",
+                "tables = [\"orders\"]",
+                "the tables public.orders (with a row filter), declared",
+            ),
+            ("TABLE orders (id)", "tables = [\"orders\"]", "the tables public.orders (with a column list), declared"),
+            ("TABLE orders, other", "tables = [\"orders\"]", "the tables public.orders, public.other, declared"),
+            ("TABLE orders", "tables = [\"orders\", \"other\"]", "the tables public.orders, declared"),
+            (
+                "TABLE orders, TABLES IN SCHEMA sales",
+                "tables = [\"orders\"]",
+                "the schemas sales and the tables public.orders, declared",
+            ),
+            (
+                "TABLE orders, TABLES IN SCHEMA sales",
+                "schemas = [\"sales\"]",
+                "the schemas sales and the tables public.orders, declared",
+            ),
+            ("TABLE sales.t, TABLES IN SCHEMA sales", "schemas = [\"sales\"]", ""),
+            ("TABLE parent", "tables = [\"parent\"]", ""),
+            (
+                "TABLE parent",
+                "tables = [\"child\"]",
+                "the tables public.parent, public.child, public.grandchild, declared",
+            ),
+            ("TABLE orders WHERE (id > 5)", "", ""),
+        ] {
+            client.batch_execute(&format!("CREATE PUBLICATION {publication} FOR {has}")).await.unwrap();
+            let drift = drift(cluster, &dbname, &client, keys).await;
+            assert!(
+                if said.is_empty() { drift.is_empty() } else { drift.contains(said) },
+                "{major}, {has}, {keys}: {drift}"
+            );
+            client.batch_execute(&format!("DROP PUBLICATION {publication}")).await.unwrap();
         }
     }
 }

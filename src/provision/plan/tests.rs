@@ -33,6 +33,7 @@ fn nothing() -> Observed {
             wal_level: "logical".to_owned(),
             max_slot_wal_keep_size: None,
             synchronous_standby_names: String::new(),
+            started: String::new(),
             wal_end: Lsn(1000),
         },
         publication: None,
@@ -44,7 +45,9 @@ fn nothing() -> Observed {
 
 fn everything() -> Observed {
     let publication = PublicationFacts {
-        scope: Scope::AllTables,
+        all_tables: true,
+        schemas: Vec::new(),
+        tables: Vec::new(),
         insert: true,
         update: true,
         delete: true,
@@ -79,17 +82,14 @@ fn with_slot(change: impl FnOnce(&mut SlotFacts)) -> Observed {
     observed
 }
 
-fn steps(keys: &str, observed: &Observed) -> Vec<Action> {
+fn steps(keys: &str, observed: &Observed) -> (Option<String>, Vec<Action>) {
     let plan = plan(&database(keys), observed, false, Holes::Refuse, OWN);
     assert_eq!(plan.refusal, None);
-    plan.steps
+    (plan.create_publication, plan.steps)
 }
 
 fn sql(keys: &str) -> String {
-    match steps(keys, &nothing()).remove(0) {
-        Action::CreatePublication { sql } => sql,
-        other => panic!("{other:?}"),
-    }
+    steps(keys, &nothing()).0.unwrap()
 }
 
 fn trouble(observed: &Observed, known: bool) -> (Class, Reason, String, String) {
@@ -111,18 +111,19 @@ fn lost(observed: &Observed, known: bool) -> Reason {
 
 #[test]
 fn the_publication_is_made_first_and_the_slot_second() {
-    let steps = steps("", &nothing());
-    assert!(matches!(&steps[..], [Action::CreatePublication { .. }, Action::CreateSlot]));
+    let (publication, steps) = steps("", &nothing());
+    assert!(publication.is_some());
+    assert_eq!(steps, [Action::CreateSlot]);
 }
 
 #[test]
 fn what_is_there_is_left_alone() {
-    assert_eq!(steps("", &everything()), []);
+    assert_eq!(steps("", &everything()), (None, vec![]));
 }
 
 #[test]
 fn a_publication_without_a_slot_gets_one() {
-    assert_eq!(steps("", &Observed { slot: None, ..everything() }), [Action::CreateSlot]);
+    assert_eq!(steps("", &Observed { slot: None, ..everything() }), (None, vec![Action::CreateSlot]));
 }
 
 #[test]
@@ -159,7 +160,10 @@ fn such_a_table_of_a_publication_that_exists_is_a_finding() {
 #[test]
 fn a_publication_is_compared_only_where_the_file_speaks() {
     let mut observed = everything();
-    observed.publication.as_mut().unwrap().scope = Scope::Tables(vec![table("public", "a")]);
+    let publication = observed.publication.as_mut().unwrap();
+    publication.all_tables = false;
+    let name = table("public", "a");
+    publication.tables = vec![PublishedTable { name, filtered: false, listed: false, inherited: false }];
     let findings = |keys| plan(&database(keys), &observed, false, Holes::Refuse, OWN).findings;
     assert_eq!(findings(""), []);
     assert_eq!(findings("tables = [\"a\"]"), []);
@@ -217,7 +221,7 @@ fn a_slot_that_is_held_names_the_holder_and_our_own_is_just_waited_for() {
 fn a_slot_that_is_gone_is_lost_only_if_it_was_ours() {
     let observed = Observed { slot: None, ..everything() };
     assert_eq!(lost(&observed, true), Reason::SlotMissing);
-    assert_eq!(steps("", &observed), [Action::CreateSlot]);
+    assert_eq!(steps("", &observed), (None, vec![Action::CreateSlot]));
 }
 
 #[test]
@@ -233,10 +237,8 @@ fn a_slot_without_its_publication_is_a_gap() {
     let observed = Observed { publication: None, ..everything() };
     assert_eq!(lost(&observed, false), Reason::PublicationGap);
     let accept = |reason| plan(&database(""), &observed, true, Holes::Accept(reason), OWN);
-    assert!(matches!(
-        &accept(Reason::PublicationGap).steps[..],
-        [Action::CreatePublication { .. }, Action::AdvanceSlot]
-    ));
+    let accepted = accept(Reason::PublicationGap);
+    assert_eq!((accepted.create_publication.is_some(), accepted.steps), (true, vec![Action::AdvanceSlot]));
     let other = accept(Reason::SlotInvalidated);
     assert!(matches!(other.refusal, Some(Refusal::Lost { reason: Reason::PublicationGap, .. })), "{other:?}");
     assert_eq!(other.steps, [], "what was accepted is not what is the matter now");
@@ -246,6 +248,19 @@ fn a_slot_without_its_publication_is_a_gap() {
 fn a_slot_that_is_still_being_made_is_waited_for() {
     let (class, ..) = trouble(&with_slot(|slot| slot.confirmed_flush_lsn = None), false);
     assert_eq!(class, Class::Retry);
+    let made_by = |application_name: &str| {
+        let holder = SlotHolder { pid: 42, application_name: Some(application_name.to_owned()), client_addr: None };
+        trouble(
+            &with_slot(|slot| {
+                (slot.active_pid, slot.holder, slot.confirmed_flush_lsn) = (Some(42), Some(holder), None);
+            }),
+            false,
+        )
+    };
+    let (class, reason, sentence, hint) = made_by("slotd/other");
+    assert_eq!((class, reason), (Class::Held, Reason::SlotHeld));
+    assert!(sentence.contains("still being made by pid 42 (slotd/other)"), "{sentence}");
+    assert!(hint.contains("transactions") && hint.ends_with("pg_terminate_backend(42);"), "{hint}");
 }
 
 #[test]

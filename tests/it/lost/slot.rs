@@ -145,6 +145,19 @@ async fn a_slot_that_another_agent_held_is_not_taken_over_until_a_restart() {
 }
 
 #[tokio::test]
+async fn a_slot_that_is_made_anew_after_another_agent_is_ours_for_good() {
+    let mut scene = Scene::begin(18, Options::default()).await;
+    let mut other = Slotd::run(&scene.cluster.entry(&scene.dbname));
+    other.await_state(&scene.dbname, "waiting").await;
+    assert!(scene.slotd.sigterm().await.success());
+    scene.sql(&format!("SELECT pg_drop_replication_slot('{}')", scene.slot())).await;
+    other.await_state(&scene.dbname, "streaming").await;
+    scene.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication").await;
+    scene.insert(2).await;
+    other.await_lines(&scene.dbname, 1).await;
+}
+
+#[tokio::test]
 async fn a_slot_that_was_dropped_is_missing_for_another_sink_too() {
     let mut scene = Scene::begin(18, Options::default()).await;
     assert!(scene.slotd.sigterm().await.success());
