@@ -88,8 +88,9 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
                 }
                 Wish::Reload => {
                     let (reply, _) = oneshot::channel();
-                    // A full queue means that a reload is on its way already.
-                    drop(commands.try_send(Command::Reload { reply }));
+                    // Not lost behind a queue that is full, and no signal waits for it.
+                    let commands = commands.clone();
+                    tokio::spawn(async move { drop(commands.send(Command::Reload { reply }).await) });
                 }
             },
         }

@@ -4,7 +4,6 @@
 //! nobody reads pins WAL until the disk is full. It opens a SQL session, asks, and closes it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,11 +13,10 @@ use tracing::{debug, info, warn};
 use crate::config::{Budget, Database};
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
-use crate::postgres::{ConnectError, Connector, SqlError, trouble};
-use crate::status::{Reporter, WalUse};
+use crate::postgres::trouble::{self, Step};
+use crate::postgres::{ConnectError, Connector, SqlError};
+use crate::status::{PERIOD, Reporter, WalUse};
 
-/// How often a server is looked at; whatever befalls a slot is reported within it.
-pub const PERIOD: Duration = Duration::from_secs(10);
 /// How many databases are tried in one look: a server that refuses hundreds is not asked for all of them every time.
 const DOORS: usize = 8;
 /// The budget where neither the file nor the server sets one.
@@ -90,7 +88,10 @@ pub async fn watch(connector: Connector, mut slots: Vec<Watched>, stop: Cancella
         // Said once; what it means for each database is told in its health.
         match &looked {
             Ok(()) if blind => info!(server, "the slots of the server are observed again"),
-            Err(error) if !blind => warn!(server, "the slots of the server can't be observed: {error}"),
+            Err((door, error)) if !blind => {
+                let said = trouble::of_sql(Step::Observe, error, &door.connection).trouble.sentence;
+                warn!(server, "the slots of the server can't be observed: {said}");
+            }
             Ok(()) | Err(_) => {}
         }
         blind = looked.is_err();
@@ -99,16 +100,18 @@ pub async fn watch(connector: Connector, mut slots: Vec<Watched>, stop: Cancella
 
 /// Any of the databases leads to the server. One that does not gives way to the next at once, unless the server itself
 /// is away; the one that led there comes first the next time.
-async fn look_through_any(connector: &Connector, slots: &mut [Watched]) -> Result<(), SqlError> {
+async fn look_through_any(connector: &Connector, slots: &mut [Watched]) -> Result<(), (Arc<Database>, SqlError)> {
     let mut tried = 0;
     loop {
         let Some(door) = slots.first() else { return Ok(()) };
-        let Err(error) = look(connector, &door.database, slots).await else { return Ok(()) };
-        debug!(database = %door.database.name, "the slots of the server could not be observed: {error}");
+        let door = Arc::clone(&door.database);
+        let Err(error) = look(connector, &door, slots).await else { return Ok(()) };
+        let said = trouble::of_sql(Step::Observe, &error, &door.connection).trouble.sentence;
+        debug!(database = %door.name, "the slots of the server could not be observed: {said}");
         slots.rotate_left(1);
         tried += 1;
         if tried == slots.len().min(DOORS) || is_away(&error) {
-            return Err(error);
+            return Err((door, error));
         }
     }
 }
@@ -119,7 +122,7 @@ const fn is_away(error: &SqlError) -> bool {
 
     matches!(
         error,
-        SqlError::Silent { .. } | SqlError::Connect(Dial(_) | Io(_) | Resolve(_) | Socket { .. } | Timeout(_))
+        SqlError::Silent { .. } | SqlError::Connect(Dial(_) | Io(_) | Resolve(_) | Socket { .. } | Timeout { .. })
     )
 }
 

@@ -34,7 +34,7 @@ fn same(ours: &str, theirs: &str) -> bool {
 
 /// A password file can't be read.
 #[derive(Debug, thiserror::Error)]
-#[error("password_file {path} can't be read")]
+#[error("password_file {path} can't be read: {source}")]
 pub struct PasswordError {
     pub path: PathBuf,
     #[source]

@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// How long an attempt runs alone.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -47,24 +47,33 @@ fn plain(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
-/// Connects to the first of `addresses` that answers.
+/// Connects to the first of `addresses` that answers until `deadline`.
 ///
 /// # Errors
 /// None does; what each said.
-pub async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialError> {
+pub async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, DialError> {
     let mut waiting = VecDeque::from(alternate(addresses));
+    let mut silent = Vec::new();
     let mut running = FuturesUnordered::new();
     let mut attempts = Vec::new();
     loop {
         if let Some(address) = waiting.pop_front() {
+            silent.push(address);
             running.push(async move { (address, TcpStream::connect(address).await) });
         }
         tokio::select! {
             biased;
             Some((address, outcome)) = running.next() => match outcome.and_then(tune) {
                 Ok(stream) => return Ok(stream),
-                Err(error) => attempts.push((address, error)),
+                Err(error) => {
+                    silent.retain(|running| *running != address);
+                    attempts.push((address, error));
+                }
             },
+            () = sleep_until(deadline), if !silent.is_empty() => {
+                attempts.extend(silent.into_iter().map(|address| (address, io::ErrorKind::TimedOut.into())));
+                return Err(DialError { attempts });
+            }
             () = sleep(STAGGER), if !waiting.is_empty() => {}
             else => return Err(DialError { attempts }),
         }
@@ -113,8 +122,25 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let open = listener.local_addr().unwrap();
-        assert_eq!(race(vec![closed, open]).await.unwrap().peer_addr().unwrap(), open);
-        let error = race(vec![closed]).await.unwrap_err();
+        assert_eq!(race(vec![closed, open], soon()).await.unwrap().peer_addr().unwrap(), open);
+        let error = race(vec![closed], soon()).await.unwrap_err();
         assert_eq!(error.to_string(), format!("{closed}: connection refused"));
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[tokio::test]
+    async fn what_one_address_said_is_kept_when_another_says_nothing() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // Full as soon as one is waiting: the next connection hangs.
+        let full = tokio::net::TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = full.listen(0).unwrap();
+        let silent = full.local_addr().unwrap();
+        let _waiting = TcpStream::connect(silent).await.unwrap();
+        let error = race(vec![closed, silent], Instant::now() + Duration::from_secs(1)).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{closed}: connection refused; {silent}: timed out"));
     }
 }

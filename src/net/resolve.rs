@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
+use rustix::net::{AddressFamily, SocketType, netdevice};
 
 /// Which families of addresses are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum Families {
 pub enum ResolveError {
     #[error("{host:?} is an IPv4 address and `ipv6 = true` allows IPv6 only")]
     NotIpv6 { host: String },
-    #[error("the name {host:?} can't be resolved")]
+    #[error("the name {host:?} can't be resolved: {source}")]
     Lookup {
         host: String,
         #[source]
@@ -91,8 +92,8 @@ pub fn literal(ip: IpAddr, zone: Option<&str>, port: u16, families: Families) ->
 fn with_zone(ip: Ipv6Addr, zone: Option<&str>, port: u16) -> Result<SocketAddr, ResolveError> {
     let Some(zone) = zone else { return Ok(SocketAddr::new(ip.into(), port)) };
     let index = zone.parse().ok().or_else(|| {
-        let index = std::fs::read_to_string(format!("/sys/class/net/{zone}/ifindex")).ok()?;
-        index.trim().parse().ok()
+        let socket = rustix::net::socket(AddressFamily::INET6, SocketType::DGRAM, None).ok()?;
+        netdevice::name_to_index(socket, zone).ok()
     });
     index
         .map(|index| SocketAddr::V6(SocketAddrV6::new(ip, port, 0, index)))

@@ -54,7 +54,7 @@ pub enum TlsError {
     Unable,
     #[error("the server answered the request for TLS with the byte {0:#04x}, which is neither yes nor no")]
     Answer(u8),
-    #[error("ssl_root_cert {path} can't be read")]
+    #[error("ssl_root_cert {path} can't be read: {source}")]
     RootFile {
         path: PathBuf,
         #[source]

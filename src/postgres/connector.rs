@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::turns::{Turn, Turns};
 use crate::config::{Connection, Host, Password, PasswordError, TlsMode};
@@ -48,8 +47,8 @@ pub enum ConnectError {
     },
     #[error("the server refused the session: {0}")]
     Sql(#[source] tokio_postgres::Error),
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
+    #[error("{step} was not done within {patience:?}")]
+    Timeout { step: &'static str, patience: Duration },
     #[error("{0}")]
     Tls(#[source] TlsError),
 }
@@ -107,24 +106,34 @@ impl Connector {
         self.turns.next(to.server()).await
     }
 
-    /// `future`, bounded by `connect_timeout`.
-    pub(super) async fn bounded<T, E: From<ConnectError>>(
+    /// Until when a connection that is begun now has to stand.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.connect_timeout
+    }
+
+    /// One step of connecting, until `deadline`.
+    pub(super) async fn step<T>(
         &self,
-        future: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        timeout(self.connect_timeout, future)
-            .await
-            .unwrap_or_else(|_| Err(ConnectError::Timeout(self.connect_timeout).into()))
+        step: &'static str,
+        deadline: Instant,
+        taken: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        let late = |_| Err(ConnectError::Timeout { step, patience: self.connect_timeout });
+        timeout_at(deadline, taken).await.unwrap_or_else(late)
     }
 
     /// A stream on which the server awaits a startup message, and what is below it.
-    pub(super) async fn dial(&self, to: &Connection) -> Result<(Stream, Channel), ConnectError> {
+    pub(super) async fn dial(&self, to: &Connection, deadline: Instant) -> Result<(Stream, Channel), ConnectError> {
         let families = if to.ipv6 { Families::Ipv6 } else { Families::Both };
         let (addresses, name) = match &to.host {
             Host::Socket(folder) => {
                 let path = folder.join(format!(".s.PGSQL.{}", to.port));
-                let stream = UnixStream::connect(&path).await;
-                let stream = stream.map_err(|source| ConnectError::Socket { path, source })?;
+                let connect = async {
+                    UnixStream::connect(&path)
+                        .await
+                        .map_err(|source| ConnectError::Socket { path: path.clone(), source })
+                };
+                let stream = self.step("connecting to the socket", deadline, connect).await?;
                 return Ok((Stream::Unix(Socket::new(stream)), Channel::Trusted { end_point: None }));
             }
             Host::Address { ip, zone } => {
@@ -132,11 +141,12 @@ impl Connector {
                 (vec![address.map_err(ConnectError::Resolve)?], ip.to_string())
             }
             Host::Name(name) => {
-                let found = self.resolver.lookup(name, to.port, families).await;
-                (found.map_err(ConnectError::Resolve)?, name.clone())
+                let lookup =
+                    async { self.resolver.lookup(name, to.port, families).await.map_err(ConnectError::Resolve) };
+                (self.step("resolving the name", deadline, lookup).await?, name.clone())
             }
         };
-        let tcp = dial::race(addresses).await.map_err(ConnectError::Dial)?;
+        let tcp = dial::race(addresses, deadline).await.map_err(ConnectError::Dial)?;
         let Some(wish) = &to.tls else {
             let channel = if is_loopback(&tcp) {
                 Channel::Trusted { end_point: None }
@@ -152,12 +162,15 @@ impl Connector {
         };
         let root_cert = wish.root_cert.as_deref();
         let client = self.tls.get(verify, root_cert).await.map_err(ConnectError::Tls)?;
-        let stream = client.connect(tcp, &name).await.map_err(|error| {
-            if matches!(error, TlsError::Handshake(_)) {
-                self.tls.doubt(verify, root_cert);
-            }
-            ConnectError::Tls(error)
-        })?;
+        let handshake = async {
+            client.connect(tcp, &name).await.map_err(|error| {
+                if matches!(error, TlsError::Handshake(_)) {
+                    self.tls.doubt(verify, root_cert);
+                }
+                ConnectError::Tls(error)
+            })
+        };
+        let stream = self.step("TLS", deadline, handshake).await?;
         let end_point = tls::end_point(&stream);
         let channel = match verify {
             Verify::Full => Channel::Trusted { end_point },
@@ -168,23 +181,33 @@ impl Connector {
 
     /// Logs in with our own startup message.
     pub(super) async fn login(&self, to: &Connection, parameters: &[(&str, &str)]) -> Result<LoggedIn, ConnectError> {
+        let deadline = self.deadline();
         let password = reveal(&to.password).await?;
-        let (mut stream, channel) = self.dial(to).await?;
-        let mut out = BytesMut::new();
-        let mut login =
-            Login::start(&to.username, password, channel, parameters, &mut out).map_err(ConnectError::Login)?;
-        let mut buf = BytesMut::with_capacity(8 * 1024);
-        loop {
-            stream.write_all(&out.split()).await.map_err(ConnectError::Io)?;
-            stream.flush().await.map_err(ConnectError::Io)?;
-            let Backend::Other(message) = next(&mut stream, &mut buf).await? else {
-                return Err(ConnectError::Login(LoginError::Protocol(None)));
-            };
-            if let Progress::Ready(settings) = login.step(message, &mut out).map_err(ConnectError::Login)? {
-                let mut session = LoggedIn { stream, buf, settings };
-                session.set().await?;
-                return Ok(session);
-            }
+        let (stream, channel) = self.dial(to, deadline).await?;
+        self.step("the login", deadline, login(to, password, stream, channel, parameters)).await
+    }
+}
+
+async fn login(
+    to: &Connection,
+    password: Option<SecretString>,
+    mut stream: Stream,
+    channel: Channel,
+    parameters: &[(&str, &str)],
+) -> Result<LoggedIn, ConnectError> {
+    let mut out = BytesMut::new();
+    let mut login = Login::start(&to.username, password, channel, parameters, &mut out).map_err(ConnectError::Login)?;
+    let mut buf = BytesMut::with_capacity(8 * 1024);
+    loop {
+        stream.write_all(&out.split()).await.map_err(ConnectError::Io)?;
+        stream.flush().await.map_err(ConnectError::Io)?;
+        let Backend::Other(message) = next(&mut stream, &mut buf).await? else {
+            return Err(ConnectError::Login(LoginError::Protocol(None)));
+        };
+        if let Progress::Ready(settings) = login.step(message, &mut out).map_err(ConnectError::Login)? {
+            let mut session = LoggedIn { stream, buf, settings };
+            session.set().await?;
+            return Ok(session);
         }
     }
 }
@@ -248,8 +271,5 @@ async fn next(stream: &mut Stream, buf: &mut BytesMut) -> Result<Backend, Connec
 }
 
 fn is_loopback(tcp: &TcpStream) -> bool {
-    tcp.peer_addr().is_ok_and(|peer| match peer.ip() {
-        IpAddr::V4(ip) => ip.is_loopback(),
-        IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(ip.is_loopback(), |ip| ip.is_loopback()),
-    })
+    tcp.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
 }

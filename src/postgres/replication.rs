@@ -105,7 +105,7 @@ impl Connector {
             ("idle_in_transaction_session_timeout", "0"),
             ("wal_sender_timeout", &wal_sender_timeout),
         ];
-        let session = self.bounded(self.login(to, &parameters)).await?;
+        let session = self.login(to, &parameters).await?;
         Ok(ReplicationSession { stream: session.stream, buf: session.buf, patience: self.connect_timeout() })
     }
 }

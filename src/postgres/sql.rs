@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -84,12 +84,19 @@ impl Connector {
     /// # Errors
     /// The step that failed.
     pub async fn sql(&self, to: &Connection) -> Result<SqlSession, ConnectError> {
-        self.bounded(self.open_sql(to)).await
+        let deadline = self.deadline();
+        let password = reveal(&to.password).await?;
+        let (stream, channel) = self.dial(to, deadline).await?;
+        self.step("the login", deadline, self.log_in(to, password, stream, channel)).await
     }
 
-    async fn open_sql(&self, to: &Connection) -> Result<SqlSession, ConnectError> {
-        let password = reveal(&to.password).await?;
-        let (stream, channel) = self.dial(to).await?;
+    async fn log_in(
+        &self,
+        to: &Connection,
+        password: Option<SecretString>,
+        stream: Stream,
+        channel: Channel,
+    ) -> Result<SqlSession, ConnectError> {
         let mut config = Config::new();
         config.user(&to.username).dbname(&to.database).application_name(self.application_name()).options(OPTIONS);
         if let Some(password) = &password {

@@ -84,7 +84,7 @@ pub fn of_connect(error: &ConnectError, to: &Connection) -> Diagnosis {
         ConnectError::Frame(_) => {
             connection(format!("{place} does not speak Postgres' protocol: {error}"), "correct `hostname` and `port`")
         }
-        ConnectError::Io(_) | ConnectError::Timeout(_) => {
+        ConnectError::Io(_) | ConnectError::Timeout { .. } => {
             connection(format!("{place}: {error}"), "see whether the server and the way to it are up")
         }
         ConnectError::Login(error) => of_login(error, to),

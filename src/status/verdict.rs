@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{DatabaseStatus, State, WalUse, age, one_line, size};
 use crate::config::Agent;
 
-/// How often slots are observed.
+/// How often slots are observed; whatever befalls one is reported within it.
 pub const PERIOD: Duration = Duration::from_secs(10);
 
 /// A record older than this is stale: three observations in a row did not come.

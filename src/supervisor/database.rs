@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::holders::Holders;
 use crate::config::{Database, Status};
-use crate::guard::{PERIOD, Seen};
+use crate::guard::Seen;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, SlotFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
-use crate::status::{Condition, Holder, Reason, Refusal, Reply, State, Trouble, one_line};
+use crate::status::{Condition, Holder, PERIOD, Reason, Refusal, Reply, State, Trouble, one_line};
 use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
 
 /// How often the publication of a database that streams is looked at.

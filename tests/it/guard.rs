@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slotd::config;
-use slotd::guard::{self, PERIOD, Watched};
+use slotd::guard::{self, Watched};
 use slotd::net::resolve::Resolver;
 use slotd::postgres::Connector;
-use slotd::status::{Bounds, DatabaseStatus, Registry};
+use slotd::status::{Bounds, DatabaseStatus, PERIOD, Registry};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
