@@ -19,6 +19,13 @@ pub use disk::Disk;
 
 /// A file system. Calls block: async code goes through `spawn_blocking`.
 pub trait Storage: fmt::Debug + Send + Sync {
+    /// Makes an empty file `path`, mode 0640, and opens it for reading and writing. What the name stands for afterwards
+    /// was made by this call and by nobody else. Durable only after [`Storage::sync_dir`].
+    ///
+    /// # Errors
+    /// As the file system says; `AlreadyExists` if anything has the name, be it a link that leads nowhere.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>>;
+
     /// Makes `dir` and its parents, durably.
     ///
     /// # Errors
@@ -152,7 +159,7 @@ pub fn read(storage: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
 /// As the file system says.
 pub fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path);
-    let mut file = create_new(storage, &beside)?;
+    let mut file = create_anew(storage, &beside)?;
     file.write_all_at(bytes, 0)?;
     file.sync()?;
     drop(file);
@@ -163,11 +170,11 @@ pub fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<(
 /// Makes an empty file `path` in place of whatever a failed try left there: a file whose fsync failed is not used again.
 ///
 /// # Errors
-/// As the file system says.
-pub fn create_new(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn File>> {
+/// As the file system says; `AlreadyExists` if somebody else makes something there at the same time.
+pub fn create_anew(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn File>> {
     match storage.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => storage.open(path, true),
+        _ => storage.create_new(path),
     }
 }
 

@@ -165,6 +165,17 @@ impl Inner {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn make_file(&mut self, path: &Path) -> io::Result<usize> {
+        if !path.parent().is_some_and(|dir| self.dirs.contains(dir)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.operation()?;
+        self.files.push(Content::default());
+        let file = self.files.len() - 1;
+        self.change_names(NameChange::Made { path: path.to_owned(), file });
+        Ok(file)
+    }
+
     fn change_names(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.waiting_names.push(change);
@@ -263,6 +274,16 @@ fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 }
 
 impl Storage for Forgetful {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        let mut inner = self.lock_inner();
+        inner.alive()?;
+        if inner.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = inner.make_file(path)?;
+        Ok(Box::new(Handle { storage: self.clone(), file }))
+    }
+
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let mut inner = self.lock_inner();
         if !inner.dirs.contains(dir) {
@@ -296,16 +317,7 @@ impl Storage for Forgetful {
         let mut inner = self.lock_inner();
         inner.alive()?;
         let file = match inner.file(path) {
-            Err(_) if create => {
-                if !path.parent().is_some_and(|dir| inner.dirs.contains(dir)) {
-                    return Err(io::ErrorKind::NotFound.into());
-                }
-                inner.operation()?;
-                inner.files.push(Content::default());
-                let file = inner.files.len() - 1;
-                inner.change_names(NameChange::Made { path: path.to_owned(), file });
-                file
-            }
+            Err(_) if create => inner.make_file(path)?,
             found => found?,
         };
         Ok(Box::new(Handle { storage: self.clone(), file }))

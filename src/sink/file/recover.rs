@@ -146,7 +146,7 @@ impl<E: Lines> Series<E> {
     /// Puts a new file with the first `length` bytes of `file` in its place; its name is not durable yet.
     fn copy(&self, file: &dyn File, length: u64) -> io::Result<Box<dyn File>> {
         let beside = storage::beside(self.names.current());
-        let mut copy = storage::create_new(&*self.storage, &beside)?;
+        let mut copy = storage::create_anew(&*self.storage, &beside)?;
         let mut at = 0;
         let mut chunk = vec![0; CHUNK];
         while at < length {
