@@ -107,8 +107,9 @@ pub trait File: fmt::Debug + Send {
     /// As the file system says.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 
-    /// Makes what was written, and the length, durable (`fdatasync`). After an error the file must not be written
-    /// again: the kernel may have dropped the pages and will report the next call as a success.
+    /// Makes what was written, and the length, durable (`fdatasync`). After an error nothing counts that was written
+    /// since the last success, whatever a later call says: the kernel takes the pages for written, keeps or drops them,
+    /// and reports a failure once. It has to be cut off, which drops the pages, and written anew.
     ///
     /// # Errors
     /// As the file system says.
@@ -153,29 +154,23 @@ pub fn read(storage: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Puts `bytes` in place of the file `path`, so that after a crash either the old or the new content stands there
-/// whole: write beside it, fsync, rename, fsync the folder.
+/// whole: write beside it, fsync, rename, fsync the folder. Gives the new file, which is not looked for by its name again.
 ///
 /// # Errors
-/// As the file system says.
-pub fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// As the file system says; `AlreadyExists` if somebody else makes something beside it at the same time.
+pub fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<Box<dyn File>> {
     let beside = beside(path);
-    let mut file = create_anew(storage, &beside)?;
+    // What a failed try left.
+    match storage.remove(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = storage.create_new(&beside)?;
     file.write_all_at(bytes, 0)?;
     file.sync()?;
-    drop(file);
     storage.rename(&beside, path)?;
-    storage.sync_dir(path.parent().unwrap_or_else(|| Path::new("/")))
-}
-
-/// Makes an empty file `path` in place of whatever a failed try left there: a file whose fsync failed is not used again.
-///
-/// # Errors
-/// As the file system says; `AlreadyExists` if somebody else makes something there at the same time.
-pub fn create_anew(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn File>> {
-    match storage.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => storage.create_new(path),
-    }
+    storage.sync_dir(path.parent().unwrap_or_else(|| Path::new("/")))?;
+    Ok(file)
 }
 
 /// The name under which the next content of `path` is written.
