@@ -26,11 +26,39 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// As the file system says; `AlreadyExists` if anything has the name, be it a link that leads nowhere.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>>;
 
+    /// Makes the folder `dir`, mode 0750. Durable only after [`Storage::sync_dir`] of its parent.
+    ///
+    /// # Errors
+    /// As the file system says; `AlreadyExists` if anything has the name.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
     /// Makes `dir` and its parents, durably.
     ///
     /// # Errors
     /// As the file system says.
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let sync = || self.sync_dir(parent.unwrap_or_else(|| Path::new(".")));
+        if self.is_dir(dir) {
+            // The process that made it may have died before it did this. Whoever may not read the parent has not made
+            // anything there.
+            return match sync() {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            };
+        }
+        if let Some(parent) = parent {
+            self.create_dir_all(parent)?;
+        }
+        match self.create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.is_dir(dir) => sync(),
+            Err(error) => Err(error),
+            Ok(()) => sync(),
+        }
+    }
+
+    /// Whether `dir` is a folder.
+    fn is_dir(&self, dir: &Path) -> bool;
 
     /// What stands in `dir`, in no order; only plain files.
     ///

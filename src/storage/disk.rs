@@ -20,24 +20,12 @@ impl Storage for Disk {
         Ok(Box::new(options().create_new(true).open(path)?))
     }
 
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-        if dir.is_dir() {
-            // The process that made it may have died before it did this. Whoever may not read the parent has not made
-            // anything there.
-            return match self.sync_dir(parent.unwrap_or_else(|| Path::new("."))) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-                synced => synced,
-            };
-        }
-        if let Some(parent) = parent {
-            self.create_dir_all(parent)?;
-        }
-        match DirBuilder::new().mode(DIR_MODE).create(dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => self.sync_dir(parent.unwrap_or_else(|| Path::new("."))),
-        }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(DIR_MODE).create(dir)
+    }
+
+    fn is_dir(&self, dir: &Path) -> bool {
+        dir.is_dir()
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
