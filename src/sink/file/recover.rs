@@ -27,7 +27,7 @@ impl<E: Lines> Series<E> {
             self.shorten(&mut *file, len, &mut state)?;
         } else if tail(&*file, state.length).map_err(trouble::io("read", path))? != state.tail {
             return Err(trouble::exchanged(path, &self.names.sidecar()));
-        } else if len > state.length && self.breaks.keep_torn_tail {
+        } else if len > state.length && self.breaks.keeps_torn_tail() {
             state.length = len;
             state.tail = tail(&*file, len).map_err(trouble::io("read", path))?;
         } else if len > state.length {

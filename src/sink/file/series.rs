@@ -168,7 +168,7 @@ impl<E: Lines> Series<E> {
             return Err(trouble::undecoded(path, count, batch.len()));
         }
         faults::point(Point::FileWritten);
-        if !self.breaks.ack_before_fsync {
+        if !self.breaks.acks_before_fsync() {
             open.file.sync().map_err(trouble::io("fsync", path))?;
         }
         faults::point(Point::FileSynced);
