@@ -1,6 +1,6 @@
 //! Faults for the proof: places to die, to panic or to get stuck at, and rules to break.
 //!
-//! Both exist in test builds only (feature `faults`); elsewhere [`point`] and [`broken`] compile to nothing. What they
+//! Both exist in test builds only (feature `faults`); elsewhere [`point`], [`torn_at`] and [`broken`] compile to nothing. What they
 //! prove stands in `docs/PROOF.md`.
 
 /// A named step between reading a message and sending its acknowledgement, at which a test lets the process abort.
@@ -144,6 +144,11 @@ mod on {
         }
     }
 
+    /// Where `len` bytes that are written in two halves are torn if the process dies in between.
+    pub const fn torn_at(len: usize) -> usize {
+        len / 2
+    }
+
     /// Whether `SLOTD_BREAK` names the rule.
     pub fn broken(rule: Break) -> bool {
         static BROKEN: OnceLock<Option<String>> = OnceLock::new();
@@ -159,6 +164,12 @@ mod on {
     #[inline(always)]
     pub const fn point(_: Point) {}
 
+    /// Nowhere, outside test builds: they are written at once.
+    #[inline(always)]
+    pub const fn torn_at(_: usize) -> usize {
+        0
+    }
+
     /// Never, outside test builds.
     #[inline(always)]
     pub const fn broken(_: Break) -> bool {
@@ -166,4 +177,4 @@ mod on {
     }
 }
 
-pub use on::{broken, point};
+pub use on::{broken, point, torn_at};

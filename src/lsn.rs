@@ -1,7 +1,7 @@
 //! Positions in the write-ahead log.
 //!
 //! A [`Lsn`] is a byte offset in the WAL, printed as Postgres prints it (`16/B374D848`). Most LSNs that cross the
-//! wire must never be acknowledged: a message's start is not unique, and start plus length lies anywhere. Only two
+//! wire must never be acknowledged: a message's start is not unique, and start plus length lies anywhere. Only few
 //! kinds can, and they have a type of their own, [`EndLsn`]; nothing else turns into one.
 
 use std::fmt;
@@ -79,11 +79,11 @@ pub struct Timeline {
     pub begin: Lsn,
 }
 
-/// An LSN that may be acknowledged: a COMMIT's end, or the WAL end of a keepalive that came while nothing was in
-/// flight.
+/// An LSN that may be acknowledged: a COMMIT's end, the WAL end of a keepalive that came while nothing was in flight,
+/// or what the slot itself has as acknowledged.
 ///
-/// It is made in two places, [`EndLsn::of_commit`] and [`EndLsn::of_idle`], and read back from where one was
-/// recorded. There is no way from an [`Lsn`] to it besides these.
+/// It is made by [`EndLsn::of_commit`], [`EndLsn::of_idle`] and [`EndLsn::of_confirmed_flush`], and read back from where
+/// one was recorded. There is no way from an [`Lsn`] to it besides these.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EndLsn(Lsn);

@@ -13,6 +13,6 @@ mod tuple;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{DecodeError, decode, decode_streamed};
+pub use decode::{DecodeError, POSTGRES_EPOCH, decode, decode_streamed};
 pub use message::{Content, Message, RelationColumn, ReplicaIdentity};
 pub use tuple::{OldTuple, Tuple, Value, Values};

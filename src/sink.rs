@@ -9,7 +9,8 @@
 //!    known. What `open` told is durable once it returns.
 //! 4. [`Sink::write`] gets batches in order, each behind the cursor of the one before. When it returns `Ok`, the
 //!    batch's changes *and* its cursor are durable, in one step: after a crash both stand or neither.
-//! 5. After an error the sink is closed; nothing of the failed call counts.
+//! 5. After an error the sink is closed. Whether the failed call counts is told by the next `open` alone: it may have
+//!    become durable before what failed, but then as a whole, changes and cursor.
 //! 6. A call that is no longer waited for ends by itself. The next one waits for it without a thread, so a disk or a
 //!    reader that hangs holds one thread for each sink, however often it is tried.
 
@@ -76,7 +77,7 @@ impl Sink {
     /// `record` the sink's record.
     ///
     /// # Errors
-    /// Nothing of it counts; the sink must be opened again.
+    /// All of it counts or nothing; the sink must be opened again, and tells.
     pub async fn adopt(&mut self, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
         match self {
             Self::File(sink) => sink.adopt(record, gap).await,
@@ -98,7 +99,7 @@ impl Sink {
     /// Makes `batch` and its cursor durable.
     ///
     /// # Errors
-    /// Nothing of the batch counts; the sink must be opened again.
+    /// All of the batch counts or nothing; the sink must be opened again, and tells.
     pub async fn write(&mut self, batch: Arc<Batch>) -> Result<(), SinkError> {
         match self {
             Self::File(sink) => sink.write(batch).await,

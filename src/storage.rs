@@ -19,11 +19,46 @@ pub use disk::Disk;
 
 /// A file system. Calls block: async code goes through `spawn_blocking`.
 pub trait Storage: fmt::Debug + Send + Sync {
+    /// Makes an empty file `path`, mode 0640, and opens it for reading and writing. What the name stands for afterwards
+    /// was made by this call and by nobody else. Durable only after [`Storage::sync_dir`].
+    ///
+    /// # Errors
+    /// As the file system says; `AlreadyExists` if anything has the name, be it a link that leads nowhere.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>>;
+
+    /// Makes the folder `dir`, mode 0750. Durable only after [`Storage::sync_dir`] of its parent.
+    ///
+    /// # Errors
+    /// As the file system says; `AlreadyExists` if anything has the name.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
     /// Makes `dir` and its parents, durably.
     ///
     /// # Errors
     /// As the file system says.
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let sync = || self.sync_dir(parent.unwrap_or_else(|| Path::new(".")));
+        if self.is_dir(dir) {
+            // The process that made it may have died before it did this. Whoever may not read the parent has not made
+            // anything there.
+            return match sync() {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            };
+        }
+        if let Some(parent) = parent {
+            self.create_dir_all(parent)?;
+        }
+        match self.create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.is_dir(dir) => sync(),
+            Err(error) => Err(error),
+            Ok(()) => sync(),
+        }
+    }
+
+    /// Whether `dir` is a folder.
+    fn is_dir(&self, dir: &Path) -> bool;
 
     /// What stands in `dir`, in no order; only plain files.
     ///
@@ -100,8 +135,9 @@ pub trait File: fmt::Debug + Send {
     /// As the file system says.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 
-    /// Makes what was written, and the length, durable (`fdatasync`). After an error the file must not be written
-    /// again: the kernel may have dropped the pages and will report the next call as a success.
+    /// Makes what was written, and the length, durable (`fdatasync`). After an error nothing counts that was written
+    /// since the last success, whatever a later call says: the kernel takes the pages for written, keeps or drops them,
+    /// and reports a failure once. It has to be cut off, which drops the pages, and written anew.
     ///
     /// # Errors
     /// As the file system says.
@@ -146,29 +182,23 @@ pub fn read(storage: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Puts `bytes` in place of the file `path`, so that after a crash either the old or the new content stands there
-/// whole: write beside it, fsync, rename, fsync the folder.
+/// whole: write beside it, fsync, rename, fsync the folder. Gives the new file, which is not looked for by its name again.
 ///
 /// # Errors
-/// As the file system says.
-pub fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// As the file system says; `AlreadyExists` if somebody else makes something beside it at the same time.
+pub fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<Box<dyn File>> {
     let beside = beside(path);
-    let mut file = create_new(storage, &beside)?;
+    // What a failed try left.
+    match storage.remove(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = storage.create_new(&beside)?;
     file.write_all_at(bytes, 0)?;
     file.sync()?;
-    drop(file);
     storage.rename(&beside, path)?;
-    storage.sync_dir(path.parent().unwrap_or_else(|| Path::new("/")))
-}
-
-/// Makes an empty file `path` in place of whatever a failed try left there: a file whose fsync failed is not used again.
-///
-/// # Errors
-/// As the file system says.
-pub fn create_new(storage: &dyn Storage, path: &Path) -> io::Result<Box<dyn File>> {
-    match storage.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => storage.open(path, true),
-    }
+    storage.sync_dir(path.parent().unwrap_or_else(|| Path::new("/")))?;
+    Ok(file)
 }
 
 /// The name under which the next content of `path` is written.

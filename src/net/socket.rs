@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 use std::io::{self, ErrorKind, Read, Write};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -78,6 +78,8 @@ enum State<S: Descriptor> {
     Unwatched {
         socket: S::Unwatched,
         nap: Pin<Box<Sleep>>,
+        /// Who waits for the nap to end, which it does not once the socket is watched again.
+        reader: Option<Waker>,
         /// Whether anything has come since the last nap.
         brought: bool,
     },
@@ -111,7 +113,7 @@ impl<S: Descriptor> Socket<S> {
         self.state = match std::mem::replace(&mut self.state, State::Lost) {
             State::Watched(socket) => {
                 let nap = Box::pin(tokio::time::sleep(NAP));
-                State::Unwatched { socket: socket.unwatch()?, nap, brought: false }
+                State::Unwatched { socket: socket.unwatch()?, nap, reader: None, brought: false }
             }
             other => other,
         };
@@ -121,7 +123,12 @@ impl<S: Descriptor> Socket<S> {
     fn watch(&mut self) -> io::Result<()> {
         self.streak = 0;
         self.state = match std::mem::replace(&mut self.state, State::Lost) {
-            State::Unwatched { socket, .. } => State::Watched(S::watch(socket)?),
+            State::Unwatched { socket, reader, .. } => {
+                if let Some(reader) = reader {
+                    reader.wake();
+                }
+                State::Watched(S::watch(socket)?)
+            }
             other => other,
         };
         Ok(())
@@ -140,8 +147,12 @@ impl<S: Descriptor> AsyncRead for Socket<S> {
                     }
                     return Poll::Ready(Ok(()));
                 }
-                State::Unwatched { socket, nap, brought } => {
-                    ready!(nap.as_mut().poll(cx));
+                State::Unwatched { socket, nap, reader, brought } => {
+                    if nap.as_mut().poll(cx).is_pending() {
+                        *reader = Some(cx.waker().clone());
+                        return Poll::Pending;
+                    }
+                    *reader = None;
                     let room = buf.remaining().min(CHUNK);
                     match socket.read(buf.initialize_unfilled_to(room)) {
                         Ok(len) => {
@@ -246,11 +257,29 @@ mod tests {
     #[tokio::test]
     async fn what_comes_alone_is_read_from_a_watched_socket() {
         let (mut socket, mut peer) = pair().await;
-        for _ in 0..LOAD {
+        for _ in 0..2 * LOAD {
+            // The pause is what makes it come alone.
+            tokio::time::sleep(NAP).await;
             peer.write_all(b"row").await.unwrap();
             socket.read_exact(&mut [0; 3]).await.unwrap();
             assert!(is_watched(&socket));
         }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_waits_leaves_no_reader_asleep() {
+        let (mut socket, mut peer) = pair().await;
+        load(&mut socket, &mut peer).await;
+        let (mut read, mut write) = tokio::io::split(socket);
+        let read = tokio::spawn(async move { read.read_u8().await });
+        // It lets its nap pass, and meanwhile more is written than the peer takes.
+        tokio::task::yield_now().await;
+        let write = tokio::spawn(async move { write.write_all(&vec![0; 64 << 20]).await });
+        tokio::task::yield_now().await;
+        peer.write_all(b"x").await.unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(10), read).await;
+        assert_eq!(read.expect("the reader was not woken").unwrap().unwrap(), b'x');
+        write.abort();
     }
 
     #[tokio::test]

@@ -6,8 +6,8 @@ use super::message::{Content, Message, Prepared, RelationColumn, Relations, Repl
 use super::tuple::{OldTuple, Tuple, bytes_to_nul, cstr};
 use crate::lsn::{EndLsn, Lsn};
 
-/// 2000-01-01T00:00:00Z in Unix seconds: what Postgres counts its microseconds from.
-const POSTGRES_EPOCH: i64 = 946_684_800;
+/// 2000-01-01T00:00:00Z: what Postgres counts its microseconds from.
+pub const POSTGRES_EPOCH: Timestamp = Timestamp::constant(946_684_800, 0);
 
 /// The bytes are not a message of protocol versions 1 to 4. Nothing of them is shown: they may hold rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -229,6 +229,5 @@ fn lsn(rest: &mut &[u8]) -> Option<Lsn> {
 
 fn timestamp(rest: &mut &[u8]) -> Option<Timestamp> {
     let micros = take(rest).map(i64::from_be_bytes)?;
-    let epoch = Timestamp::from_second(POSTGRES_EPOCH).ok()?;
-    epoch.checked_add(SignedDuration::from_micros(micros)).ok()
+    POSTGRES_EPOCH.checked_add(SignedDuration::from_micros(micros)).ok()
 }

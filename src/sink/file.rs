@@ -103,7 +103,7 @@ impl FileSink {
     }
 }
 
-/// The rules that a test may break here.
+/// The rules that a test may break here; nothing else can.
 #[derive(Debug, Clone, Copy, Default)]
 struct Breaks {
     ack_before_fsync: bool,
@@ -117,6 +117,14 @@ impl Breaks {
             ack_before_fsync: faults::broken(Break::AckBeforeFsync),
             keep_torn_tail: faults::broken(Break::KeepTornTail),
         }
+    }
+
+    const fn acks_before_fsync(self) -> bool {
+        cfg!(any(test, feature = "faults")) && self.ack_before_fsync
+    }
+
+    const fn keeps_torn_tail(self) -> bool {
+        cfg!(any(test, feature = "faults")) && self.keep_torn_tail
     }
 }
 

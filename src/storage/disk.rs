@@ -16,24 +16,16 @@ const DIR_MODE: u32 = 0o750;
 pub struct Disk;
 
 impl Storage for Disk {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-        if dir.is_dir() {
-            // The process that made it may have died before it did this. Whoever may not read the parent has not made
-            // anything there.
-            return match self.sync_dir(parent.unwrap_or_else(|| Path::new("."))) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-                synced => synced,
-            };
-        }
-        if let Some(parent) = parent {
-            self.create_dir_all(parent)?;
-        }
-        match DirBuilder::new().mode(DIR_MODE).create(dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => self.sync_dir(parent.unwrap_or_else(|| Path::new("."))),
-        }
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(options().create_new(true).open(path)?))
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(DIR_MODE).create(dir)
+    }
+
+    fn is_dir(&self, dir: &Path) -> bool {
+        dir.is_dir()
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -119,7 +111,13 @@ impl File for fs::File {
 }
 
 fn open(path: &Path, create: bool) -> io::Result<fs::File> {
-    OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(FILE_MODE).open(path)
+    options().create(create).open(path)
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).truncate(false).mode(FILE_MODE);
+    options
 }
 
 #[cfg(test)]
@@ -159,6 +157,26 @@ mod tests {
         assert!(Disk.list(&dir).unwrap().is_empty());
         let space = Disk.space(&dir).unwrap();
         assert!(space.free > 0 && space.free <= space.total);
+    }
+
+    #[test]
+    fn a_new_file_is_made_through_no_name_that_stands_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (temp.path().join("state.new"), temp.path().join("elsewhere"));
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert_eq!(
+            Disk.create_new(&path).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists,
+            "a link that leads nowhere"
+        );
+        assert!(!elsewhere.exists());
+        fs::write(&elsewhere, "somebody's").unwrap();
+        assert_eq!(Disk.create_new(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists, "a link to a file");
+        fs::remove_file(&path).unwrap();
+        Disk.create_new(&path).unwrap().write_all_at(b"ours", 0).unwrap();
+        assert_eq!(Disk.create_new(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists, "a file");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0, "no other mode than 0640 or less");
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"somebody's");
     }
 
     #[test]

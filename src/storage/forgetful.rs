@@ -7,8 +7,9 @@
 //! * each waiting write survived whole, or in part, cut at a byte or in sectors of 512 bytes, or not at all,
 //!   independently of the others, so that a later write may stand behind a hole of zeros;
 //! * each waiting change of a length survived or not;
-//! * each waiting change of names survived or not; those that touch the same name in their order, the others
-//!   independently, which is less than a journal keeps, but all that POSIX promises.
+//! * each waiting change of names, be it of a file or of a folder, survived or not; those that touch the same name in
+//!   their order, the others independently, which is less than a journal keeps, but all that POSIX promises; and with a
+//!   folder goes all that stands in it.
 //!
 //! It can be told to die after some operation ([`Forgetful::die_after`]), to fail one fsync, whose writes are then
 //! lost though a later fsync succeeds ([`Forgetful::fail_sync`]), and to be full ([`Forgetful::set_room`]).
@@ -39,11 +40,10 @@ pub struct Forgetful {
 #[derive(Debug, Default)]
 struct Inner {
     files: Vec<Content>,
-    dirs: BTreeSet<PathBuf>,
-    /// Into `files`, as the process sees it.
-    names: BTreeMap<PathBuf, usize>,
-    /// Into `files`, as the disk holds it.
-    durable_names: BTreeMap<PathBuf, usize>,
+    /// As the process sees it.
+    names: Names,
+    /// As the disk holds it; what stands in a folder that is not durable can't be reached there.
+    durable_names: Names,
     waiting_names: Vec<NameChange>,
     locks: BTreeSet<PathBuf>,
     operations: u64,
@@ -51,6 +51,15 @@ struct Inner {
     /// How many syncs go well before the one that fails, and what draws the part of it that survives.
     failing_sync: Option<(u64, u64)>,
     room: Option<u64>,
+}
+
+type Names = BTreeMap<PathBuf, Named>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Dir,
+    /// Its place in `files`.
+    File(usize),
 }
 
 #[derive(Debug, Default, Clone)]
@@ -68,7 +77,7 @@ enum Change {
 
 #[derive(Debug, Clone)]
 enum NameChange {
-    Made { path: PathBuf, file: usize },
+    Made { path: PathBuf, named: Named },
     Removed { path: PathBuf },
     Renamed { from: PathBuf, to: PathBuf },
 }
@@ -130,7 +139,9 @@ impl Forgetful {
             }
         }
         let files = inner.files.iter().map(|file| file.after_crash(&mut rng)).collect();
-        let after = Inner { files, dirs: inner.dirs.clone(), durable_names: names.clone(), names, ..Inner::default() };
+        let dirs = names.clone();
+        names.retain(|path, _| path.ancestors().skip(1).all(|dir| is_dir(&dirs, dir)));
+        let after = Inner { files, durable_names: names.clone(), names, ..Inner::default() };
         Self { inner: Arc::new(Mutex::new(after)) }
     }
 
@@ -162,7 +173,31 @@ impl Inner {
     }
 
     fn file(&self, path: &Path) -> io::Result<usize> {
-        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        match self.names.get(path) {
+            Some(Named::File(file)) => Ok(*file),
+            Some(Named::Dir) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn make(&mut self, path: &Path, named: Named) -> io::Result<()> {
+        self.alive()?;
+        if self.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if !path.parent().is_some_and(|dir| is_dir(&self.names, dir)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.operation()?;
+        self.change_names(NameChange::Made { path: path.to_owned(), named });
+        Ok(())
+    }
+
+    fn make_file(&mut self, path: &Path) -> io::Result<usize> {
+        let file = self.files.len();
+        self.make(path, Named::File(file))?;
+        self.files.push(Content::default());
+        Ok(file)
     }
 
     fn change_names(&mut self, change: NameChange) {
@@ -237,21 +272,26 @@ impl NameChange {
         std::iter::once(one.as_path()).chain(other.map(PathBuf::as_path))
     }
 
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+    fn apply(&self, names: &mut Names) {
         match self {
-            Self::Made { path, file } => {
-                names.insert(path.clone(), *file);
+            Self::Made { path, named } => {
+                names.insert(path.clone(), *named);
             }
             Self::Removed { path } => {
                 names.remove(path);
             }
             Self::Renamed { from, to } => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
+                if let Some(named) = names.remove(from) {
+                    names.insert(to.clone(), named);
                 }
             }
         }
     }
+}
+
+/// The root has no name, and is always there.
+fn is_dir(names: &Names, path: &Path) -> bool {
+    path == Path::new("/") || names.get(path) == Some(&Named::Dir)
 }
 
 fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
@@ -263,20 +303,25 @@ fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 }
 
 impl Storage for Forgetful {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        let mut inner = self.lock_inner();
-        if !inner.dirs.contains(dir) {
-            inner.operation()?;
-            inner.dirs.extend(dir.ancestors().map(Path::to_owned));
-        }
-        inner.alive()
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.lock_inner().make(dir, Named::Dir)
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        let file = self.lock_inner().make_file(path)?;
+        Ok(Box::new(Handle { storage: self.clone(), file }))
+    }
+
+    fn is_dir(&self, dir: &Path) -> bool {
+        is_dir(&self.lock_inner().names, dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         let inner = self.lock_inner();
         inner.alive()?;
         let here = inner.names.iter().filter(|(path, _)| path.parent() == Some(dir));
-        let entries = here.filter_map(|(path, &file)| {
+        let entries = here.filter_map(|(path, &named)| {
+            let Named::File(file) = named else { return None };
             let name = path.file_name()?.to_str()?.to_owned();
             Some(Entry { name, len: inner.files[file].seen.len() as u64, modified: SystemTime::UNIX_EPOCH })
         });
@@ -296,16 +341,7 @@ impl Storage for Forgetful {
         let mut inner = self.lock_inner();
         inner.alive()?;
         let file = match inner.file(path) {
-            Err(_) if create => {
-                if !path.parent().is_some_and(|dir| inner.dirs.contains(dir)) {
-                    return Err(io::ErrorKind::NotFound.into());
-                }
-                inner.operation()?;
-                inner.files.push(Content::default());
-                let file = inner.files.len() - 1;
-                inner.change_names(NameChange::Made { path: path.to_owned(), file });
-                file
-            }
+            Err(error) if create && error.kind() == io::ErrorKind::NotFound => inner.make_file(path)?,
             found => found?,
         };
         Ok(Box::new(Handle { storage: self.clone(), file }))
@@ -378,7 +414,7 @@ impl File for Handle {
     fn is_at(&self, path: &Path) -> io::Result<bool> {
         let inner = self.storage.lock_inner();
         inner.alive()?;
-        Ok(inner.names.get(path) == Some(&self.file))
+        Ok(inner.names.get(path) == Some(&Named::File(self.file)))
     }
 
     fn len(&self) -> io::Result<u64> {

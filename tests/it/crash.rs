@@ -3,7 +3,7 @@
 
 use slotd::faults::Point;
 
-use crate::support::{Cluster, History, Slotd, compare, seed};
+use crate::support::{Cluster, History, Slotd, compare, is_committed, seed};
 
 /// Small files, so that they rotate all the time.
 const ROTATE: &str = "[sinks.changes]\ntype = \"file\"\nrotate_size = \"64kB\"\n";
@@ -81,8 +81,7 @@ async fn dies_removing(major: u32, point: Point, nths: &[u32]) {
     live_on(&mut slotd, cluster, &dbname, history).await;
     // What is kept is the end of the history, whole. A file that is larger than `keep` goes as soon as it is finished; if
     // that was the last one, a little more is needed.
-    let kept =
-        |slotd: &Slotd| slotd.lines(&dbname).iter().filter(|line| line["metadata"]["table_name"] == "events").count();
+    let kept = |slotd: &Slotd| slotd.lines(&dbname).iter().filter(|line| is_committed(line)).count();
     for _ in 0..10 {
         if kept(&slotd) > 0 {
             break;
@@ -92,7 +91,9 @@ async fn dies_removing(major: u32, point: Point, nths: &[u32]) {
     }
     let kept = kept(&slotd);
     assert!(kept > 0, "all was removed");
-    let expected = History::expected(cluster, &dbname).await;
+    let mut expected = History::expected(cluster, &dbname).await;
+    // Their places among the others are not those of their rows in the journal.
+    expected.retain(|change| change.action != "outside");
     assert!(kept < expected.len(), "nothing was removed");
     compare(&slotd.lines(&dbname), &expected[expected.len() - kept..]).assert_exact();
 }

@@ -12,12 +12,9 @@ use crate::sink::SinkError;
 use crate::sink::lines::Lines;
 use crate::storage::{self, File};
 
-/// How much of a file is copied at once.
-const CHUNK: usize = 256 * 1024;
-
 impl<E: Lines> Series<E> {
     /// The current file, ended where it counts, and what the sidecar must say of it. All names are durable.
-    pub(super) fn recover(&mut self) -> Result<(Box<dyn File>, State), SinkError> {
+    pub(super) fn recover(&self) -> Result<(Box<dyn File>, State), SinkError> {
         let mut state = match Sidecar::read(&*self.storage, &self.names.sidecar())? {
             Some(state) if state.rotating => self.end_rotation(state)?,
             Some(state) => state,
@@ -30,7 +27,7 @@ impl<E: Lines> Series<E> {
             self.shorten(&mut *file, len, &mut state)?;
         } else if tail(&*file, state.length).map_err(trouble::io("read", path))? != state.tail {
             return Err(trouble::exchanged(path, &self.names.sidecar()));
-        } else if len > state.length && self.breaks.keep_torn_tail {
+        } else if len > state.length && self.breaks.keeps_torn_tail() {
             state.length = len;
             state.tail = tail(&*file, len).map_err(trouble::io("read", path))?;
         } else if len > state.length {
@@ -38,14 +35,14 @@ impl<E: Lines> Series<E> {
             if state.length == 0 && !begins_as(&*file, len, E::BEGIN).map_err(trouble::io("read", path))? {
                 return Err(trouble::exchanged(path, &self.names.sidecar()));
             }
+            // Also after an fsync that failed, whoever saw it. Linux takes what it could not write for written and says so
+            // once, so nothing behind the length may stay: the cut drops it from the kernel's cache, and what comes
+            // instead has its own fsync. What is before the length had one that went well, and is the same in whatever
+            // the failed one wrote.
             file.set_len(state.length).map_err(trouble::io("cut", path))?;
-        }
-        if self.suspect {
-            file = self.copy(&*file, state.length).map_err(trouble::io("copy", path))?;
         }
         // Not only where a name was made here: the process before may have died before it did this.
         self.sync_names()?;
-        self.suspect = false;
         Ok((file, state))
     }
 
@@ -141,22 +138,5 @@ impl<E: Lines> Series<E> {
             }
         }
         Ok(None)
-    }
-
-    /// Puts a new file with the first `length` bytes of `file` in its place; its name is not durable yet.
-    fn copy(&self, file: &dyn File, length: u64) -> io::Result<Box<dyn File>> {
-        let beside = storage::beside(self.names.current());
-        let mut copy = storage::create_new(&*self.storage, &beside)?;
-        let mut at = 0;
-        let mut chunk = vec![0; CHUNK];
-        while at < length {
-            let left = usize::try_from(length - at).unwrap_or(CHUNK).min(CHUNK);
-            file.read_exact_at(&mut chunk[..left], at)?;
-            copy.write_all_at(&chunk[..left], at)?;
-            at += left as u64;
-        }
-        copy.sync()?;
-        self.storage.rename(&beside, self.names.current())?;
-        Ok(copy)
     }
 }

@@ -28,7 +28,7 @@ impl<E: Lines> Series<E> {
         let path = self.names.current();
         self.storage.rename(path, &self.names.finished(number)).map_err(trouble::io("rename", path))?;
         faults::point(Point::RotateRenamed);
-        open.file = self.storage.open(path, true).map_err(trouble::io("make", path))?;
+        open.file = self.storage.create_new(path).map_err(trouble::io("make", path))?;
         faults::point(Point::RotateCreated);
         self.sync_names()?;
         faults::point(Point::RotateSynced);

@@ -22,12 +22,6 @@ pub(super) struct Series<E> {
     pub(super) rotate_size: u64,
     pub(super) keep: Keep,
     pub(super) breaks: Breaks,
-    /// An fsync of the current file failed. Linux may have dropped what it could not write, and says so only once: the
-    /// next fsync of this file proves nothing. So the durable part of it is copied before anything is added.
-    ///
-    /// Another process that comes after a crash does not know of this, and needs not: the bytes that count were
-    /// fsynced before the failure, and all behind them is cut off, which drops it from the kernel's cache as well.
-    pub(super) suspect: bool,
     room: Room,
     lock: Option<Lock>,
     /// `None` before the first call and after an error.
@@ -62,7 +56,6 @@ impl<E: Lines> Series<E> {
             rotate_size: config.rotate_size,
             keep: config.keep,
             breaks,
-            suspect: false,
             room,
             lock: None,
             open: None,
@@ -175,11 +168,8 @@ impl<E: Lines> Series<E> {
             return Err(trouble::undecoded(path, count, batch.len()));
         }
         faults::point(Point::FileWritten);
-        if !self.breaks.ack_before_fsync
-            && let Err(error) = open.file.sync()
-        {
-            self.suspect = true;
-            return Err(trouble::io("fsync", path)(error));
+        if !self.breaks.acks_before_fsync() {
+            open.file.sync().map_err(trouble::io("fsync", path))?;
         }
         faults::point(Point::FileSynced);
         let tail = tail(&*open.file, end).map_err(trouble::io("read", path))?;

@@ -110,8 +110,7 @@ impl Sidecar {
         let blank = blank_entry();
         let entry = entry(&self.state).map_err(trouble::io("write", path))?;
         let entries = if self.state.sequence.is_multiple_of(2) { [entry, blank] } else { [blank, entry] };
-        storage::replace(storage, path, &entries.concat()).map_err(trouble::io("write", path))?;
-        self.file = Some(storage.open(path, false).map_err(trouble::io("open", path))?);
+        self.file = Some(storage::replace(storage, path, &entries.concat()).map_err(trouble::io("write", path))?);
         Ok(())
     }
 

@@ -35,10 +35,9 @@ impl<'a> Spill<'a> {
     /// Writes what is left, and tells where the file now ends.
     pub(super) fn finish(mut self) -> Result<u64, SinkError> {
         let bytes = std::mem::take(&mut self.buffer);
-        // Half first, so that a test that dies in between leaves a torn line.
-        let (first, second) = bytes.split_at(if cfg!(feature = "faults") { bytes.len() / 2 } else { 0 });
-        self.write(first);
-        if cfg!(feature = "faults") && !first.is_empty() {
+        let (first, second) = bytes.split_at(faults::torn_at(bytes.len()));
+        if !first.is_empty() {
+            self.write(first);
             faults::point(Point::FileHalfWritten);
         }
         self.write(second);

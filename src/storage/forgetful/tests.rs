@@ -98,6 +98,42 @@ fn names_are_durable_only_once_their_folder_is_synced() {
 }
 
 #[test]
+fn a_folder_is_a_name_too_and_all_in_it_goes_with_it() {
+    let storage = Forgetful::new();
+    let (outer, inner) = (Path::new("/a"), Path::new("/a/b"));
+    assert_eq!(storage.create_dir(inner).unwrap_err().kind(), io::ErrorKind::NotFound, "it has no parent");
+    storage.create_dir(outer).unwrap();
+    storage.create_dir(inner).unwrap();
+    assert_eq!(storage.create_dir(inner).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    storage.open(&inner.join("f"), true).unwrap();
+    storage.sync_dir(inner).unwrap();
+    storage.sync_dir(outer).unwrap();
+    let found = |storage: &Forgetful| -> BTreeSet<_> {
+        let file = |after: &Forgetful| after.open(&inner.join("f"), false).is_ok();
+        (0..400).map(|seed| storage.crash(seed)).map(|after| (after.is_dir(outer), file(&after))).collect()
+    };
+    assert_eq!(found(&storage), BTreeSet::from([(false, false), (true, true)]));
+    storage.sync_dir(Path::new("/")).unwrap();
+    assert_eq!(found(&storage), BTreeSet::from([(true, true)]));
+}
+
+/// Whatever was left by a process that died on the way.
+#[test]
+fn folders_are_durable_once_they_and_their_parents_are_made() {
+    let dir = Path::new("/a/b/c");
+    for operations in 0..8 {
+        let storage = Forgetful::new();
+        storage.die_after(operations);
+        let made = storage.create_dir_all(dir);
+        storage.revive();
+        if made.is_err() {
+            storage.create_dir_all(dir).unwrap();
+        }
+        assert!((0..400).all(|seed| storage.crash(seed).is_dir(dir)), "died after {operations} operations");
+    }
+}
+
+#[test]
 fn a_replaced_file_is_the_old_or_the_new_one_whenever_the_process_dies() {
     for operations in 0..10 {
         let storage = fresh();

@@ -103,8 +103,7 @@ impl Log {
     /// Begins a new file that holds what counts.
     fn begin(&mut self) -> io::Result<()> {
         let line = line(&self.records)?;
-        storage::replace(&*self.storage, &self.path, line.as_bytes())?;
-        let file = self.storage.open(&self.path, false)?;
+        let file = storage::replace(&*self.storage, &self.path, line.as_bytes())?;
         let len = line.len() as u64;
         self.open = Some(Open { file, len, begun: len });
         Ok(())

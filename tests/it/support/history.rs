@@ -4,10 +4,15 @@
 //! doubt after a broken connection, the two agree: the journal *is* what was committed. A writer's transactions follow
 //! one another, so the stamps it gives ascend in commit order; of several writers only each one's own order is known,
 //! and that transactions are not mixed.
+//!
+//! Messages are part of it. One within a transaction is journalled like a change. One outside is sent whatever becomes
+//! of the transaction around it, but it is certain to be durable only once a later commit of its session is: so it is
+//! journalled in the transaction that ends behind it, and one without a row may be there or not, but not twice.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,8 +24,11 @@ use super::cluster::Cluster;
 use super::server::Failure;
 use super::session::connect;
 
-/// Stamps of writer n lie from n times this on.
+/// Stamps of writer n lie from n times this on, and so do the ids of its messages.
 const STAMPS: i64 = 1_000_000_000;
+
+/// Of all messages. A stamp that was rolled back is given again; the id of a message outside of transactions must not be.
+static MESSAGES: AtomicI64 = AtomicI64::new(1);
 
 /// The tables. A wide `payload` is stored out of line, so that an update that leaves it alone does not send it.
 const TABLES: &str = "
@@ -41,12 +49,14 @@ pub(crate) struct History {
     writers: JoinSet<()>,
 }
 
-/// A committed change.
+/// A committed change or message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) stamp: i64,
     pub(crate) xid: String,
+    /// `message` is one within its transaction, `outside` one that was sent before the transaction's end.
     pub(crate) action: String,
+    /// That of the row or of the message.
     pub(crate) id: i64,
     /// That of the new row.
     pub(crate) payload: Option<String>,
@@ -79,6 +89,7 @@ impl History {
                 random: fastrand::Rng::with_seed(seed ^ u64::from(number)),
                 stamp: i64::from(number) * STAMPS,
                 highest: 1,
+                flushes: false,
             };
             tasks.spawn(writer.run(stop.clone()));
         }
@@ -123,6 +134,8 @@ struct Writer {
     stamp: i64,
     /// About the highest id there is.
     highest: i64,
+    /// Whether the server can send a message before its transaction ends.
+    flushes: bool,
 }
 
 impl Writer {
@@ -141,16 +154,26 @@ impl Writer {
 
     /// Goes on behind the stamps of a writer of this number that worked before.
     async fn catch_up(&mut self, client: &Client) -> Result<(), Failure> {
-        let sql = "SELECT coalesce(max(stamp), 0), coalesce(max(id), 1) FROM journal WHERE stamp BETWEEN $1 AND $2";
+        let sql = "SELECT coalesce(max(stamp), 0), coalesce(max(id) FILTER (WHERE payload IS NOT NULL), 1), \
+                          current_setting('server_version_num')::int >= 170000 \
+                     FROM journal WHERE stamp BETWEEN $1 AND $2";
         let first = self.stamp / STAMPS * STAMPS;
         let row = client.query_one(sql, &[&first, &(first + STAMPS - 1)]).await?;
         self.stamp = self.stamp.max(row.get(0));
         self.highest = self.highest.max(row.get(1));
+        self.flushes = row.get(2);
         Ok(())
     }
 
     async fn transaction(&mut self, client: &Client) -> Result<(), Failure> {
+        let before = (self.random.u32(0..10) == 0).then(|| self.next_message());
+        if let Some(id) = before {
+            self.emit(client, id).await?;
+        }
         client.batch_execute("BEGIN").await?;
+        if let Some(id) = before {
+            self.journal(client, "outside", id).await?;
+        }
         for _ in 0..self.random.u32(1..8) {
             if self.random.u32(0..10) == 0 {
                 client.batch_execute("SAVEPOINT s").await?;
@@ -160,11 +183,47 @@ impl Writer {
             }
             self.change(client).await?;
         }
+        if self.random.u32(0..5) == 0 {
+            let id = self.next_message();
+            self.journal(client, "outside", id).await?;
+            // Right before the end, and by itself: what is flushed is sent before it.
+            self.emit(client, id).await?;
+        }
         client.batch_execute(if self.random.u32(0..10) == 0 { "ROLLBACK" } else { "COMMIT" }).await?;
         Ok(())
     }
 
+    fn next_message(&self) -> i64 {
+        self.stamp / STAMPS * STAMPS + MESSAGES.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Emits a message outside of transactions.
+    async fn emit(&mut self, client: &Client, id: i64) -> Result<(), Failure> {
+        let flush = if self.flushes && self.random.bool() { ", true" } else { "" };
+        client.batch_execute(&format!("SELECT pg_logical_emit_message(false, 'history', '{id}'{flush})")).await?;
+        Ok(())
+    }
+
+    /// Journals the message `id`.
+    async fn journal(&mut self, client: &Client, action: &str, id: i64) -> Result<(), Failure> {
+        self.stamp += 1;
+        let values = format!("({}, '{action}', {id}, false)", self.stamp);
+        client.batch_execute(&format!("INSERT INTO journal (stamp, action, id, kept) VALUES {values}")).await?;
+        Ok(())
+    }
+
+    /// Emits a message within the transaction.
+    async fn message(&mut self, client: &Client) -> Result<(), Failure> {
+        let id = self.next_message();
+        self.journal(client, "message", id).await?;
+        client.batch_execute(&format!("SELECT pg_logical_emit_message(true, 'history', '{id}')")).await?;
+        Ok(())
+    }
+
     async fn change(&mut self, client: &Client) -> Result<(), Failure> {
+        if self.random.u32(0..10) == 0 {
+            return self.message(client).await;
+        }
         // Now and then many rows, and now and then a wide one.
         let rows = if self.random.u32(0..100) == 0 { 500 } else { self.random.i64(1..4) };
         let width = if self.random.u32(0..20) == 0 { 300 } else { self.random.u32(0..5) };
@@ -251,9 +310,26 @@ impl fmt::Display for Report {
     }
 }
 
-/// A change as both sides know it. An id is deleted once, so that needs no stamp, which its key does not hold.
+/// A change as both sides know it. An id is deleted once and sent in one message, so those need no stamp, which their
+/// lines do not hold.
 fn key(action: &str, stamp: i64, id: i64) -> (String, i64) {
-    (action.to_owned(), if action == "delete" { id } else { stamp })
+    (action.to_owned(), if matches!(action, "delete" | "message" | "outside") { id } else { stamp })
+}
+
+/// The action, stamp and id of a line of the history; `None` for any other.
+fn of_line(line: &Value) -> Option<(&str, i64, i64)> {
+    let (action, record) = (line["action"].as_str()?, &line["record"]);
+    if record["prefix"] == "history" {
+        let action = if line["metadata"]["transactional"] == true { action } else { "outside" };
+        return Some((action, -1, record["content"].as_str()?.parse().ok()?));
+    }
+    let of_events = line["metadata"]["table_name"] == "events";
+    of_events.then(|| (action, record["stamp"].as_i64().unwrap_or(-1), record["id"].as_i64().unwrap_or(-1)))
+}
+
+/// Whether the line is of a change or message that is committed with its transaction.
+pub(crate) fn is_committed(line: &Value) -> bool {
+    of_line(line).is_some_and(|(action, ..)| action != "outside")
 }
 
 /// Whether the payload is the row's own, or was not sent and is named for that.
@@ -264,7 +340,7 @@ fn has_payload(line: &Value, change: &Expected) -> bool {
     line["record"].get("payload") == sent.map(Value::from).as_ref() && named == unsent.then_some(true)
 }
 
-/// Compares the lines of a sink, of which those of `events` count, with what was committed.
+/// Compares the lines of a sink, of which those of `events` and the messages count, with what was committed.
 pub(crate) fn compare(lines: &[Value], expected: &[Expected]) -> Report {
     let mut report = Report { expected: expected.len(), ..Report::default() };
     let places: HashMap<_, _> =
@@ -272,23 +348,36 @@ pub(crate) fn compare(lines: &[Value], expected: &[Expected]) -> Report {
     let mut seen = HashSet::new();
     let mut keys = HashSet::new();
     let mut newest: HashMap<i64, i64> = HashMap::new();
+    let mut newest_outside: HashMap<i64, i64> = HashMap::new();
     let mut closed: HashSet<&str> = HashSet::new();
     let mut open: Option<(&str, u64)> = None;
-    for line in lines.iter().filter(|line| line["metadata"]["table_name"] == "events") {
-        let (action, record) = (line["action"].as_str().unwrap_or("?"), &line["record"]);
-        let found = key(action, record["stamp"].as_i64().unwrap_or(-1), record["id"].as_i64().unwrap_or(-1));
-        let name = format!("{action} {}", found.1);
-        let Some(change) = places.get(&found) else {
-            report.wrong.push(name);
+    for line in lines {
+        let new_key = keys.insert(line["metadata"]["idempotency_key"].as_str());
+        let Some((action, stamp, id)) = of_line(line) else {
+            if !new_key {
+                report.repeated.push(format!("{} of another", line["action"]));
+            }
             continue;
         };
-        if !seen.insert(found) || !keys.insert(line["metadata"]["idempotency_key"].as_str()) {
+        let found = key(action, stamp, id);
+        let name = format!("{action} {}", found.1);
+        let change = places.get(&found);
+        if !seen.insert(found) || !new_key {
             report.repeated.push(name);
             continue;
         }
-        if record["id"] != change.id
-            || line["metadata"]["xid"].as_u64() != change.xid.parse().ok()
-            || !has_payload(line, change)
+        if action == "outside" {
+            // Journalled or not, it is sent when it is written: in the order of its writer.
+            if newest_outside.insert(id / STAMPS, id).is_some_and(|last| last > id) {
+                report.out_of_order.push(name);
+            }
+            continue;
+        }
+        let Some(change) = change else {
+            report.wrong.push(name);
+            continue;
+        };
+        if id != change.id || line["metadata"]["xid"].as_u64() != change.xid.parse().ok() || !has_payload(line, change)
         {
             report.wrong.push(name.clone());
         }

@@ -177,7 +177,12 @@ fn lines_of(expected: &[Expected]) -> Vec<Value> {
             "record": {"id": change.id},
             "metadata": {"table_name": "events", "commit_lsn": commits, "xid": xid, "idempotency_key": key},
         });
-        if change.action != "delete" {
+        if matches!(&*change.action, "message" | "outside") {
+            line["action"] = json!("message");
+            line["record"] = json!({"prefix": "history", "content": change.id.to_string()});
+            line["metadata"]["transactional"] = json!(change.action == "message");
+            line["metadata"]["table_name"] = Value::Null;
+        } else if change.action != "delete" {
             line["record"]["stamp"] = change.stamp.into();
         }
         match &change.payload {
@@ -196,7 +201,7 @@ fn history() -> Vec<Expected> {
         xid: xid.to_owned(),
         action: action.to_owned(),
         id,
-        payload: (action != "delete").then(|| format!("p{stamp}")),
+        payload: matches!(action, "insert" | "update").then(|| format!("p{stamp}")),
         kept: false,
     };
     let keeps = |stamp, id, payload: String| Expected {
@@ -212,6 +217,10 @@ fn history() -> Vec<Expected> {
         change(5, "9", "insert", 3),
         keeps(6, 1, "narrow".to_owned()),
         keeps(7, 3, "wide".repeat(1000)),
+        change(8, "11", "message", 1),
+        change(9, "11", "message", 3),
+        change(10, "11", "outside", 2),
+        change(11, "11", "outside", 4),
     ]
 }
 
@@ -240,6 +249,21 @@ fn the_comparison_sees_every_kind_of_difference() {
     assert_eq!(counts(&|lines| lines[3]["metadata"]["commit_lsn"] = json!(3)), (0, 0, 2, 0));
     assert!(counts(&|lines| lines.swap(0, 1)).2 > 0);
     assert!(counts(&|lines| lines.swap(1, 2)).2 > 0);
+    assert_eq!(counts(&|lines| drop(lines.remove(7))), (1, 0, 0, 0));
+    assert_eq!(counts(&|lines| lines.swap(7, 8)), (0, 0, 1, 0));
+    assert_eq!(counts(&|lines| lines[7]["metadata"]["xid"] = json!(7)), (0, 0, 0, 1));
+    assert_eq!(counts(&|lines| drop(lines.remove(9))), (1, 0, 0, 0));
+    assert_eq!(counts(&|lines| lines.swap(9, 10)), (0, 0, 1, 0));
+    let again = |line: &Value, content: &str| {
+        let mut line = line.clone();
+        line["record"]["content"] = json!(content);
+        line["metadata"]["idempotency_key"] = json!("another");
+        line
+    };
+    assert_eq!(counts(&|lines| lines.push(again(&lines[10], "4"))), (0, 1, 0, 0));
+    assert_eq!(counts(&|lines| lines.push(again(&lines[8], "5"))), (0, 0, 0, 1), "one of no committed transaction");
+    let rolled_back = [&lines[..], &[again(&lines[10], "5")]].concat();
+    compare(&rolled_back, &history).assert_exact();
     let (_, _, order, _) = counts(&|lines| lines.rotate_left(2));
     assert!(order > 0, "whole transactions in another order");
 }
