@@ -1,7 +1,7 @@
 //! Faults for the proof: places to die, to panic or to get stuck at, and rules to break.
 //!
-//! Both exist in test builds only (feature `faults`); elsewhere [`point`], [`torn_at`] and [`broken`] compile to nothing. What they
-//! prove stands in `docs/PROOF.md`.
+//! Both exist in test builds only (feature `faults`); elsewhere [`point`], [`torn_at`] and [`broken`] compile to
+//! nothing. What they prove stands in `docs/PROOF.md`.
 
 /// A named step between reading a message and sending its acknowledgement, at which a test lets the process abort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

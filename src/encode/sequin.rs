@@ -16,6 +16,10 @@ mod tests;
 use place::{Place, integer};
 use plan::Plan;
 
+/// Plans that are kept at most, about 2 kB each for a table of 20 columns. Tables come and go while a stream lives, and
+/// no message tells that one has gone.
+const PLANS: usize = 1000;
+
 /// Encodes changes as lines of JSON: `{record, changes, action, metadata}`.
 ///
 /// All that is the same for each row of a table, for each change of a transaction or for the whole stream is made
@@ -110,6 +114,10 @@ impl fmt::Debug for Sequin {
 
 /// The plan of `relation`, made anew if there is none or one of an earlier shape.
 fn plan<'p>(plans: &'p mut HashMap<u32, Plan>, relation: &Arc<Relation>) -> &'p Plan {
+    if plans.len() >= PLANS && !plans.contains_key(&relation.oid) {
+        // Those that are still wanted are soon made anew.
+        plans.clear();
+    }
     let plan = plans.entry(relation.oid).or_insert_with(|| Plan::new(relation));
     if !plan.is_of(relation) {
         *plan = Plan::new(relation);

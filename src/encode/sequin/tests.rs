@@ -298,3 +298,18 @@ fn a_value_goes_out_in_runs_and_is_never_put_together() {
         assert!(out.borrowed >= large.len());
     }
 }
+
+fn numbered(oid: u32) -> Arc<Relation> {
+    let name = TableName { schema: "public".to_owned(), table: format!("t{oid}") };
+    Arc::new(Relation { oid, name, identity: ReplicaIdentity::Default, columns: Vec::new() })
+}
+
+#[test]
+fn plans_of_tables_that_come_and_go_do_not_pile_up() {
+    let mut plans = HashMap::new();
+    for oid in 0..3 * u32::try_from(PLANS).unwrap() {
+        let relation = numbered(oid);
+        assert!(plan(&mut plans, &relation).is_of(&relation));
+        assert!(plans.len() <= PLANS);
+    }
+}
