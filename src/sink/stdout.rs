@@ -3,6 +3,9 @@
 //! A pipe keeps nothing: nobody can say which lines the reader at its other end has dealt with, so there is no cursor
 //! here. The pipeline records its own, and after a crash the lines since then come again, each with the same
 //! `idempotency_key`.
+//!
+//! A process that is killed may leave a torn line. One that goes on begins with a line break, so that what was torn is
+//! not the beginning of a line of ours.
 
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock};
@@ -19,13 +22,16 @@ const SPILL: usize = 64 * 1024;
 
 /// Held by the one write that is under way. Those that wait for it hold no thread: a pipe that nobody reads holds one
 /// thread for good, however often and by how many databases it is tried.
-static TURN: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+/// True once this process has ended the line that the one before it may have left torn.
+static TURN: LazyLock<Arc<Mutex<bool>>> = LazyLock::new(Arc::default);
 
 /// The sink `stdout`. Any number of them share standard output, a batch at a time, so that lines never mix.
 #[derive(Debug, Default)]
 pub struct StdoutSink {
     /// `None` before the first call and after an error.
     encoder: Option<Sequin>,
+    /// It began its slot in this process, and goes on from no other.
+    fresh: bool,
 }
 
 impl StdoutSink {
@@ -48,6 +54,7 @@ impl StdoutSink {
     }
 
     pub(super) async fn adopt(&mut self, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
+        self.fresh = true;
         let Some(gap) = gap else { return Ok(()) };
         let place = Transaction {
             timeline: record.timeline.id,
@@ -60,11 +67,16 @@ impl StdoutSink {
 
     pub(super) async fn write(&mut self, batch: Arc<Batch>) -> Result<(), SinkError> {
         let mut encoder = self.encoder.take().ok_or_else(|| trouble("standard output is closed", None))?;
-        let turn = Arc::clone(&TURN).lock_owned().await;
+        // Held for the whole batch, also if it is no longer waited for.
+        let mut ended = Arc::clone(&TURN).lock_owned().await;
+        let goes_on = !self.fresh;
         let write = move || {
-            // Held for the whole batch, also if it is no longer waited for.
-            let _turn = turn;
-            lines(&mut encoder, &batch, &mut io::stdout().lock()).map(|()| encoder)
+            let mut out = io::stdout().lock();
+            if goes_on && !*ended {
+                out.write_all(b"\n")?;
+                *ended = true;
+            }
+            lines(&mut encoder, &batch, &mut out).map(|()| encoder)
         };
         let done = tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
         self.encoder = Some(done.map_err(|error| trouble("can't write to standard output", Some(error)))?);

@@ -18,6 +18,7 @@ use super::progress::Progress;
 use super::sinks::Ledger;
 use crate::faults::{self, Point};
 use crate::lsn::{EndLsn, Lsn};
+use crate::pgoutput::POSTGRES_EPOCH;
 use crate::postgres::CopyWriter;
 use crate::sink::SinkError;
 use crate::status::{Condition, Reason, Reporter, State, Trouble};
@@ -33,8 +34,6 @@ const QUIET: Duration = Duration::from_secs(2);
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// How often the sinks and the server are looked at.
 const WATCH: Duration = Duration::from_millis(500);
-/// 2000-01-01T00:00:00Z in Unix microseconds.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// Why feedback ended, unless it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -167,7 +166,7 @@ impl Feedback {
         let acknowledged = self.acknowledged;
         // A server that is content with our regular word has no reason of its own to speak while it is idle.
         let ask = self.progress.heard().0.elapsed() > self.patience.wal_sender_timeout / 2;
-        let micros = Timestamp::now().as_microsecond() - POSTGRES_EPOCH_MICROS;
+        let micros = Timestamp::now().as_microsecond() - POSTGRES_EPOCH.as_microsecond();
         self.writer
             .send(|out| {
                 standby_status(out, acknowledged, micros, ask);
