@@ -12,4 +12,4 @@ mod round;
 
 pub use observe::{Observed, observe};
 pub use plan::{Action, Plan, Refusal, plan, sync_standby};
-pub use round::{Ensured, Round, check};
+pub use round::{Ensured, Round, check, still_sync_standby};

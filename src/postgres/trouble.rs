@@ -276,6 +276,11 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection) -> Diagnosis 
                 crate::ident::quote_ident(user)
             ),
         ),
+        (Step::CreatePublication, "55P03") => said(
+            Reason::Publication,
+            Class::Retry,
+            "end what holds a lock on one of the tables, a schema change or a vacuum, or wait for it".to_owned(),
+        ),
         (Step::CreatePublication, "42P01" | "3F000" | "22023") => {
             said(Reason::Publication, Class::Operator, "correct `tables` or `schemas`".to_owned())
         }

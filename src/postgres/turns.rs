@@ -1,9 +1,9 @@
 //! Whose turn it is at a server.
 //!
 //! A round of a database asks the server much and briefly, and an agent with hundreds of databases at one server must not
-//! take the connections that its applications need. So what asks takes a turn, opens its SQL session and closes it before
+//! take the connections that its applications need. So a round takes a turn, opens its SQL session and closes it before
 //! the turn ends. Nobody waits inside a turn for anything but the server's own answer: not for a sink, and not for a
-//! transaction to end.
+//! transaction to end. The guard's session, and those in which a stream looks up types, take none.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

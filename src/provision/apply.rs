@@ -24,7 +24,12 @@ pub(super) async fn create_publication(
     sql: &SqlSession,
 ) -> Result<(), Diagnosis> {
     let Database { name, slot, publication, connection, .. } = database;
-    match sql.run("CREATE PUBLICATION", statement).await {
+    // It waits for locks on the tables inside a turn, so not for long.
+    let made = async {
+        sql.run("SET lock_timeout", "SET lock_timeout = '1s'").await?;
+        sql.run("CREATE PUBLICATION", statement).await
+    };
+    match made.await {
         Ok(()) => info!(database = %name, slot = %slot, "made the publication {publication}: {statement}"),
         // 23505: both looked before either had made it.
         Err(SqlError::Server(error)) if matches!(error.sqlstate.as_str(), "42710" | "23505") => {}

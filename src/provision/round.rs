@@ -3,6 +3,7 @@
 use super::plan::{Refusal, publication_missing};
 use super::{Action, Plan, apply, observe, plan};
 use crate::config::Database;
+use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{Connector, ReplicationSession};
 use crate::status::{Finding, Reason, Reporter, Trouble};
@@ -101,4 +102,16 @@ pub async fn check(database: &Database, connector: &Connector) -> Result<Vec<Fin
         findings.push(publication_missing(database));
     }
     Ok(findings)
+}
+
+/// Asks whether the server counts slotd as a synchronous standby, as it did when it had `names`. One that does not answer
+/// has not changed.
+pub async fn still_sync_standby(database: &Database, connector: &Connector, names: String) -> Option<Diagnosis> {
+    let now = async {
+        let _turn = connector.turn(&database.connection).await;
+        let sql = connector.sql(&database.connection).await.ok()?;
+        Some(catalog::server(&sql).await.ok()?.synchronous_standby_names)
+    };
+    let names = now.await.unwrap_or(names);
+    plan::sync_standby(database, &names, connector.application_name())
 }

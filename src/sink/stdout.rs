@@ -4,8 +4,8 @@
 //! here. The pipeline records its own, and after a crash the lines since then come again, each with the same
 //! `idempotency_key`.
 //!
-//! A process that is killed may leave a torn line. One that goes on begins with a line break, so that what was torn is
-//! not the beginning of a line of ours.
+//! A process that is killed, or a write that fails, may leave a torn line. What is written next begins with a line break,
+//! so that what was torn is not the beginning of a line of ours.
 
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock};
@@ -22,7 +22,8 @@ const SPILL: usize = 64 * 1024;
 
 /// Held by the one write that is under way. Those that wait for it hold no thread: a pipe that nobody reads holds one
 /// thread for good, however often and by how many databases it is tried.
-/// True once this process has ended the line that the one before it may have left torn.
+///
+/// Holds whether standard output ends with a whole line; what was there before this process is not known.
 static TURN: LazyLock<Arc<Mutex<bool>>> = LazyLock::new(Arc::default);
 
 /// The sink `stdout`. Any number of them share standard output, a batch at a time, so that lines never mix.
@@ -30,8 +31,6 @@ static TURN: LazyLock<Arc<Mutex<bool>>> = LazyLock::new(Arc::default);
 pub struct StdoutSink {
     /// `None` before the first call and after an error.
     encoder: Option<Sequin>,
-    /// It began its slot in this process, and goes on from no other.
-    fresh: bool,
 }
 
 impl StdoutSink {
@@ -54,7 +53,6 @@ impl StdoutSink {
     }
 
     pub(super) async fn adopt(&mut self, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
-        self.fresh = true;
         let Some(gap) = gap else { return Ok(()) };
         let place = Transaction {
             timeline: record.timeline.id,
@@ -68,16 +66,8 @@ impl StdoutSink {
     pub(super) async fn write(&mut self, batch: Arc<Batch>) -> Result<(), SinkError> {
         let mut encoder = self.encoder.take().ok_or_else(|| trouble("standard output is closed", None))?;
         // Held for the whole batch, also if it is no longer waited for.
-        let mut ended = Arc::clone(&TURN).lock_owned().await;
-        let goes_on = !self.fresh;
-        let write = move || {
-            let mut out = io::stdout().lock();
-            if goes_on && !*ended {
-                out.write_all(b"\n")?;
-                *ended = true;
-            }
-            lines(&mut encoder, &batch, &mut out).map(|()| encoder)
-        };
+        let mut whole = Arc::clone(&TURN).lock_owned().await;
+        let write = move || put(&mut encoder, &batch, &mut whole, &mut io::stdout().lock()).map(|()| encoder);
         let done = tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
         self.encoder = Some(done.map_err(|error| trouble("can't write to standard output", Some(error)))?);
         Ok(())
@@ -91,6 +81,16 @@ fn trouble(sentence: &str, source: Option<io::Error>) -> SinkError {
         hint: "see whether what reads slotd's standard output is still there, and start both again".to_owned(),
         source,
     }
+}
+
+/// Writes `batch` behind a `whole` line, and says whether what it leaves is one.
+fn put(encoder: &mut impl Lines, batch: &Batch, whole: &mut bool, out: &mut impl Write) -> io::Result<()> {
+    if !std::mem::replace(whole, false) {
+        out.write_all(b"\n")?;
+    }
+    lines(encoder, batch, out)?;
+    *whole = true;
+    Ok(())
 }
 
 fn lines(encoder: &mut impl Lines, batch: &Batch, out: &mut impl Write) -> io::Result<()> {
@@ -194,6 +194,18 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn what_may_be_torn_is_ended_before_anything_else_is_written() {
+        let (mut pipe, mut whole) = (Pipe(Vec::new(), 9), false);
+        let mut put = |value, pipe: &mut Pipe| put(&mut Bare, &batch(&[value]), &mut whole, pipe);
+        put("one", &mut pipe).unwrap();
+        put("second", &mut pipe).unwrap_err();
+        pipe.1 = 100;
+        put("second", &mut pipe).unwrap();
+        put("third", &mut pipe).unwrap();
+        assert_eq!(pipe.0, b"\none\nseco\nsecond\nthird\n");
     }
 
     #[test]

@@ -70,12 +70,18 @@ pub(super) struct Feedback {
     heard: std::time::Instant,
     /// Whether trouble with a sink was told.
     told: bool,
-    /// Since when an idle position has waited for its record.
-    unrecorded: Option<Instant>,
-    /// Why it was not taken the last time.
-    refused: Option<SinkError>,
+    waiting: Option<Waiting>,
     /// The stream before ended for a sink, which has not shown yet that it takes something again; and since when.
     unproven: Option<Instant>,
+}
+
+/// An idle position that waits for its record.
+struct Waiting {
+    idle: EndLsn,
+    /// Since when the server waits for it.
+    since: Instant,
+    /// Why the record was not taken the last time.
+    refused: Option<SinkError>,
 }
 
 impl Feedback {
@@ -100,8 +106,7 @@ impl Feedback {
             sent: Instant::now(),
             heard,
             told,
-            unrecorded: None,
-            refused: None,
+            waiting: None,
             unproven,
         }
     }
@@ -119,9 +124,21 @@ impl Feedback {
             let may = self.progress.acknowledgeable();
             wants_reply |= self.progress.take_reply_requested();
             let target = may.committed.max(recorded);
-            if recording.is_none() && may.idle > target.max(self.acknowledged) && record_again <= Instant::now() {
-                recording = may.idle.map(|idle| Arc::clone(&self.ledger).record_idle(idle).boxed());
-                self.unrecorded.get_or_insert_with(Instant::now);
+            if recording.is_none() && record_again <= Instant::now() {
+                let idle = may.idle.filter(|idle| Some(*idle) > target.max(self.acknowledged));
+                // One that was refused is tried until it is taken, so that the trouble is told no longer than it lasts.
+                let idle = idle.or(self.waiting.as_ref().map(|waiting| waiting.idle));
+                recording = idle.map(|idle| Arc::clone(&self.ledger).record_idle(idle).boxed());
+                self.waiting = idle.map(|idle| match self.waiting.take() {
+                    Some(waiting) => Waiting { idle, ..waiting },
+                    None => Waiting { idle, since: Instant::now(), refused: None },
+                });
+            }
+            if let Some(waiting) = &mut self.waiting
+                && (may.idle.is_none() || target >= Some(waiting.idle))
+            {
+                // The server has changes to wait for, or has what it waited for.
+                waiting.since = Instant::now();
             }
             let due = if wants_reply || target > self.acknowledged {
                 self.sent + PACE
@@ -140,10 +157,10 @@ impl Feedback {
                     match outcome {
                         Ok(idle) => {
                             recorded = recorded.max(Some(idle));
-                            (self.unrecorded, self.refused) = (None, None);
+                            self.waiting = None;
                         }
                         Err(error) => {
-                            self.refused = Some(error);
+                            self.waiting = self.waiting.take().map(|waiting| Waiting { refused: Some(error), ..waiting });
                             record_again = Instant::now() + RECORD_AGAIN;
                         }
                     }
@@ -192,7 +209,8 @@ impl Feedback {
 
     /// What keeps changes or positions from being safe, long before the copy is ended for it.
     fn trouble(&self, blocked: Option<Duration>) -> Option<Trouble> {
-        if let Some(error) = &self.refused {
+        let waiting = self.waiting.as_ref();
+        if let Some(error) = waiting.and_then(|waiting| waiting.refused.as_ref()) {
             return Some(Trouble::new(Reason::Sink, error.to_string(), error.hint.clone()));
         }
         let (sentence, hint) = if blocked.is_some_and(|blocked| blocked > BLOCKED) {
@@ -200,7 +218,7 @@ impl Feedback {
                 "a sink has not taken a batch for several seconds; the connection is kept for now",
                 "see what the sink waits for; after `sink_stall_timeout` the copy is ended",
             )
-        } else if self.unrecorded.is_some_and(|since| since.elapsed() > BLOCKED) {
+        } else if waiting.is_some_and(|waiting| waiting.since.elapsed() > BLOCKED) {
             (
                 "no position could be recorded in the state directory for several seconds; the connection is kept for now",
                 "see what its disk waits for; after `sink_stall_timeout` the copy is ended",
@@ -225,13 +243,13 @@ impl Feedback {
         let Patience { wal_sender_timeout, sink_stall_timeout } = self.patience;
         let blocked = self.progress.busy_since().map(|since| since.elapsed());
         if let Some(since) = self.unproven
-            && self.unrecorded.is_none()
+            && self.waiting.is_none()
             && (self.progress.has_delivered() || blocked.is_none() && since.elapsed() > QUIET)
         {
             self.unproven = None;
         }
         self.tell(self.trouble(blocked));
-        if self.unrecorded.is_some_and(|since| since.elapsed() > sink_stall_timeout) {
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.since.elapsed() > sink_stall_timeout) {
             return Err(FeedbackError::Unrecorded(sink_stall_timeout));
         }
         if let Some(blocked) = blocked {

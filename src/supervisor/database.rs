@@ -88,6 +88,9 @@ impl Keep {
                 }
                 Err(end) => end,
             };
+            if stop.is_cancelled() {
+                return;
+            }
             let (state, trouble, wait) = match end {
                 End::Stopped => return,
                 // A stream that ran into a hole would run into it again, and show itself as streaming until then.
@@ -231,7 +234,19 @@ impl Keep {
         let mut checks = interval_at(Instant::now() + first, CHECK_PERIOD);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let streaming = pipeline.run(started, stop);
-        let sync_standby = next(seen, |seen| provision::sync_standby(database, &seen.synchronous_standby_names, own));
+        let sync_standby = async {
+            loop {
+                let names = |seen: &Seen| {
+                    let names = &seen.synchronous_standby_names;
+                    provision::sync_standby(database, names, own).is_some().then(|| names.clone())
+                };
+                let names = next(seen, names).await;
+                // What the guard saw may be older than the stream.
+                if let Some(diagnosis) = provision::still_sync_standby(database, connector, names).await {
+                    break diagnosis;
+                }
+            }
+        };
         tokio::pin!(streaming, sync_standby);
         let mut blind = false;
         loop {
@@ -355,7 +370,7 @@ async fn gone(seen: &mut watch::Receiver<Option<Seen>>, acknowledged: Option<Lsn
     next(seen, |seen| is_gone(seen).then_some(())).await;
 }
 
-/// Waits until the guard sees what `wanted` is after; what it saw before does not count.
+/// Waits until the guard tells what `wanted` is after. What it tells first may be of before.
 async fn next<T>(seen: &mut watch::Receiver<Option<Seen>>, wanted: impl Fn(&Seen) -> Option<T>) -> T {
     while seen.changed().await.is_ok() {
         if let Some(found) = seen.borrow_and_update().as_ref().and_then(&wanted) {

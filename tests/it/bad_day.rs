@@ -427,7 +427,7 @@ async fn a_state_directory_without_room_holds_idle_positions_back_and_no_change(
     let mut scene = Scene::new(Cluster::shared(18), "").await;
     let elsewhere = scene.slotd.config_path().with_file_name("elsewhere");
     let path = elsewhere.join("{database}.jsonl");
-    let sink = format!("[sinks.changes]\npath = \"{}\"\n", path.display());
+    let sink = format!("agent.sink_stall_timeout = \"4s\"\n[sinks.changes]\npath = \"{}\"\n", path.display());
     scene.slotd.configure(&format!("{sink}{}", scene.cluster.entry(&scene.dbname)));
     let disk = SmallDisk::mount(&scene.slotd.state_dir(), 4);
     scene.start().await;
@@ -441,8 +441,14 @@ async fn a_state_directory_without_room_holds_idle_positions_back_and_no_change(
         }
     };
     assert!(health["sentence"].as_str().unwrap().contains("no position can be recorded"), "{health:#}");
-    scene.insert(3).await;
-    scene.slotd.await_until(&scene.dbname, |_| lines_of(&elsewhere, &scene.dbname).len() == 3).await;
+    // Traffic goes on for longer than the sink's bound.
+    let begun = Instant::now();
+    let mut rows = 0;
+    while begun.elapsed() < Duration::from_secs(6) {
+        scene.insert(3).await;
+        rows += 3;
+        scene.slotd.await_until(&scene.dbname, |_| lines_of(&elsewhere, &scene.dbname).len() == rows).await;
+    }
     disk.make_room();
     scene.slotd.await_state(&scene.dbname, "streaming").await;
     assert_eq!(scene.slotd.log().matches("streaming from").count(), 1, "the stream went on all the time");

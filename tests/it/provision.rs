@@ -392,3 +392,17 @@ async fn a_publication_that_leaves_rows_or_columns_out_or_adds_tables_has_drifte
         }
     }
 }
+
+#[tokio::test]
+async fn a_table_that_is_locked_is_waited_for_and_told() {
+    let cluster = Cluster::shared(18);
+    let dbname = database(cluster, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    let locker = cluster.connect(&dbname).await;
+    locker.batch_execute("BEGIN; LOCK TABLE t IN SHARE UPDATE EXCLUSIVE MODE").await.unwrap();
+    let mut slotd = Slotd::run(&format!("{}tables = [\"t\"]\n", cluster.entry(&dbname)));
+    let health = slotd.await_state(&dbname, "retrying").await;
+    assert_eq!(health["reason"], "publication", "{health:#}");
+    assert!(health["hint"].as_str().unwrap().contains("lock on one of the tables"), "{health:#}");
+    locker.batch_execute("COMMIT").await.unwrap();
+    slotd.await_state(&dbname, "streaming").await;
+}

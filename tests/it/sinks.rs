@@ -169,6 +169,7 @@ async fn a_reader_that_is_gone_is_told_and_nothing_is_acknowledged() {
     let mut reader = BufReader::new(slotd.start_piped()).lines();
     slotd.await_state(&dbname, "streaming").await;
     insert(cluster, &dbname, 10).await;
+    assert_eq!(reader.next_line().await.unwrap().as_deref(), Some(""), "what was torn before would be ended");
     for id in 1..=10 {
         let line: Value = serde_json::from_str(&reader.next_line().await.unwrap().unwrap()).unwrap();
         assert_eq!(line["record"]["id"], id);
