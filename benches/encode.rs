@@ -12,7 +12,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use slotd::change::{Batch, BatchBuilder, Column, Cursor, Relation, StreamIdentity, Transaction, builtin};
 use slotd::encode::Sequin;
-use slotd::ident::{DatabaseName, NameError, SlotName, TableName};
+use slotd::ident::{DatabaseName, NameError, PublicationName, SlotName, TableName};
 use slotd::lsn::{Lsn, Timeline};
 use slotd::pgoutput::ReplicaIdentity;
 
@@ -38,6 +38,7 @@ fn main() -> Result<(), NameError> {
         system_identifier: 7_300_000_000_000_000_001,
         timeline: Timeline { id: 1, begin: Lsn::ZERO },
         slot: SlotName::new("slotd_shop")?,
+        publication: PublicationName::new("slotd_shop")?,
         database: DatabaseName::new("shop")?,
         dbname: "shop".to_owned(),
         hostname: "db.example.com".to_owned(),

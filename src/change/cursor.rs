@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ident::{DatabaseName, SlotName};
+use crate::ident::{DatabaseName, PublicationName, SlotName};
 use crate::lsn::{EndLsn, Lsn, Timeline};
 
 /// Where a sink stands: the last change that is durable in it.
@@ -48,6 +48,12 @@ impl Cursor {
     #[must_use]
     pub fn start_lsn(&self) -> Lsn {
         self.end_lsn.map_or(self.commit_lsn, EndLsn::lsn)
+    }
+
+    /// Whether it stands inside a transaction: what is taken of it is told by a number.
+    #[must_use]
+    pub const fn is_half(&self) -> bool {
+        self.ordinal.is_some() && self.end_lsn.is_none()
     }
 
     /// Whether the change at (`commit_lsn`, `ordinal`) is taken already.
@@ -114,6 +120,8 @@ pub struct Record {
     pub timeline: Timeline,
     /// The slot.
     pub slot: SlotName,
+    /// The publication through which it was read: another one may number the changes of a transaction otherwise.
+    pub publication: PublicationName,
     /// The most that may have been acknowledged.
     pub acknowledged: Option<EndLsn>,
     /// Where the sink stood.
@@ -133,6 +141,7 @@ impl Record {
             system_identifier: stream.system_identifier,
             timeline: stream.timeline,
             slot: stream.slot.clone(),
+            publication: stream.publication.clone(),
             acknowledged,
             cursor: None,
             diverged: None,
@@ -158,6 +167,7 @@ impl Record {
         let place = |record: &Self| record.cursor.map(|cursor| (cursor.position(), cursor.end_lsn));
         if place(other) > place(self) {
             self.cursor = other.cursor;
+            self.publication.clone_from(&other.publication);
         }
         if other.timeline.begin > self.timeline.begin {
             self.timeline = other.timeline;
@@ -174,6 +184,8 @@ pub struct StreamIdentity {
     pub timeline: Timeline,
     /// The slot.
     pub slot: SlotName,
+    /// The publication through which it is read.
+    pub publication: PublicationName,
     /// The name in the file.
     pub database: DatabaseName,
     /// The database's name on the server.
@@ -236,6 +248,7 @@ mod tests {
             system_identifier: 7_300_000_000_000_000_001,
             timeline: Timeline { id: 2, begin: Lsn(90) },
             slot: SlotName::new("slotd_shop").unwrap(),
+            publication: PublicationName::new("slotd_shop").unwrap(),
             acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
             cursor,
             diverged: None,

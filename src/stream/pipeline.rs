@@ -133,6 +133,7 @@ impl Pipeline {
             system_identifier: system.system_identifier,
             timeline: history.current(),
             slot: self.database.slot.clone(),
+            publication: self.database.publication.clone(),
             database: self.database.name.clone(),
             dbname: to.database.clone(),
             hostname: trouble::hostname(to),
@@ -266,6 +267,7 @@ impl Pipeline {
             in_recovery,
             confirmed_flush_lsn,
             slot: &self.database.slot,
+            publication: &self.database.publication,
         }
     }
 
@@ -335,6 +337,23 @@ impl Pipeline {
                 return Err(End::Trouble(Diagnosis {
                     class: Class::Retry,
                     trouble: Trouble::new(Reason::Server, sentence, "wait for the standby to replay"),
+                }));
+            }
+            (Judgement::HalfOf { publication }, ..) => {
+                return Err(End::Trouble(Diagnosis {
+                    class: Class::Operator,
+                    trouble: Trouble::new(
+                        Reason::Publication,
+                        format!(
+                            "a transaction is half in the sink as the publication {publication} has it, and {} may number \
+                             its changes otherwise",
+                            self.database.publication
+                        ),
+                        format!(
+                            "set publication_name = \"{publication}\" and reload; once the transaction is through, set \
+                             the other one"
+                        ),
+                    ),
                 }));
             }
             // What lies between a slot and another one that was ahead of it is delivered by both.

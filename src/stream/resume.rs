@@ -4,7 +4,7 @@
 //! sink; the stream starts at the lowest start, and each sink drops what it holds already.
 
 use crate::change::{Cursor, Record, Unit};
-use crate::ident::SlotName;
+use crate::ident::{PublicationName, SlotName};
 use crate::lsn::{EndLsn, Lsn};
 use crate::postgres::History;
 use crate::sink::Standing;
@@ -21,6 +21,8 @@ pub struct Server<'a> {
     /// Of the slot.
     pub confirmed_flush_lsn: Lsn,
     pub slot: &'a SlotName,
+    /// Through which it is read from now on.
+    pub publication: &'a PublicationName,
 }
 
 /// What follows for one sink.
@@ -29,6 +31,9 @@ pub enum Judgement {
     /// Nothing of this slot is known: it begins where the slot stands. `behind` is where another slot's changes end in
     /// this sink, which makes a hole.
     Adopt { at: Lsn, behind: Option<Lsn> },
+    /// A transaction is half in the sink, by the numbers that this publication gives to its changes; another one may give
+    /// others.
+    HalfOf { publication: PublicationName },
     /// The slot no longer leads on from where the sink stands.
     Lost { reason: Reason, sentence: String },
     /// The stream goes on at `start`; the sink drops what `held` holds. If `start` makes the server send the unit of
@@ -83,6 +88,9 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
             Reason::SlotAdvanced,
             format!("the slot {} is at {confirmed} and we have acknowledged {position} at the most", server.slot),
         );
+    }
+    if held.is_some_and(|held| held.is_half()) && record.publication != *server.publication {
+        return Judgement::HalfOf { publication: record.publication.clone() };
     }
     let acknowledged = record.acknowledged.map_or(Lsn::ZERO, EndLsn::lsn);
     let start = match held {

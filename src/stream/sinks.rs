@@ -114,7 +114,14 @@ impl Sinks {
     pub(super) fn ledger(&self, identity: &StreamIdentity) -> Ledger {
         let entry = |open: &OpenSink| {
             let record = open.record.clone().unwrap_or_else(|| Record::begin(identity, None));
-            (open.key.clone(), std::sync::Mutex::new(Record { timeline: identity.timeline, ..record }))
+            (
+                open.key.clone(),
+                std::sync::Mutex::new(Record {
+                    timeline: identity.timeline,
+                    publication: identity.publication.clone(),
+                    ..record
+                }),
+            )
         };
         Ledger { positions: Arc::clone(&self.positions), entries: self.each.iter().map(entry).collect() }
     }

@@ -406,3 +406,41 @@ async fn a_table_that_is_locked_is_waited_for_and_told() {
     locker.batch_execute("COMMIT").await.unwrap();
     slotd.await_state(&dbname, "streaming").await;
 }
+
+/// Its ordinals are those that the publication gives: another one may leave rows out.
+#[tokio::test]
+async fn a_transaction_that_is_half_in_the_file_is_ended_through_its_own_publication() {
+    let cluster = Cluster::shared(18);
+    let tables = "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE more (id int PRIMARY KEY);
+                  CREATE PUBLICATION another FOR TABLE t";
+    let dbname = database(cluster, tables).await;
+    let entry = cluster.entry(&dbname);
+    let mut slotd = Slotd::new(&entry);
+    slotd.set_env("SLOTD_CRASH_AT", "SidecarSynced:4");
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    let rows = "BEGIN; INSERT INTO more SELECT generate_series(1, 100); \
+                INSERT INTO t SELECT generate_series(1, 50000); COMMIT";
+    cluster.execute(&dbname, rows).await;
+    assert!(!slotd.ended().await.success());
+    slotd.unset_env("SLOTD_CRASH_AT");
+    slotd.configure(&format!("{entry}publication_name = \"another\"\n"));
+    slotd.start();
+    let health = slotd.await_state(&dbname, "failed").await;
+    assert_eq!(health["reason"], "publication", "{health:#}");
+    let hint = health["hint"].as_str().unwrap();
+    assert!(hint.contains(&format!("publication_name = \"slotd_{dbname}\"")), "{health:#}");
+    slotd.configure(&entry);
+    slotd.sighup();
+    slotd.await_state(&dbname, "streaming").await;
+    slotd.await_acknowledged(cluster, &dbname).await;
+    slotd.configure(&format!("{entry}publication_name = \"another\"\n"));
+    slotd.sighup();
+    slotd.await_until(&dbname, |health| health["publication"] == "another" && health["state"] == "streaming").await;
+    cluster.execute(&dbname, "INSERT INTO t VALUES (0)").await;
+    slotd.await_lines(&dbname, 50_101).await;
+    let lines = slotd.lines(&dbname);
+    let ids =
+        lines.iter().filter(|line| line["metadata"]["table_name"] == "t").map(|line| line["record"]["id"].as_i64());
+    assert!(ids.eq((1..=50_000).chain([0]).map(Some)), "every row once, in order");
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use slotd::change::{Change, ChangeKind, Column, Relation, StreamIdentity, Transaction, Type};
 use slotd::encode::Sequin;
-use slotd::ident::{DatabaseName, SlotName, TableName, quote_literal};
+use slotd::ident::{DatabaseName, PublicationName, SlotName, TableName, quote_literal};
 use slotd::lsn::{Lsn, Timeline};
 use slotd::pgoutput::{self, Message, ReplicaIdentity};
 use slotd::postgres::types::{Horizon, resolve};
@@ -230,6 +230,7 @@ fn encode(r#type: &Arc<Type>, text: &str) -> String {
         system_identifier: 1,
         timeline: Timeline { id: 1, begin: Lsn::ZERO },
         slot: SlotName::new("samples").unwrap(),
+        publication: PublicationName::new("samples").unwrap(),
         database: DatabaseName::new("samples").unwrap(),
         dbname: "samples".to_owned(),
         hostname: "localhost".to_owned(),

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::change::{Column, Transaction, builtin};
-use crate::ident::{DatabaseName, SlotName, TableName};
+use crate::ident::{DatabaseName, PublicationName, SlotName, TableName};
 use crate::lsn::{Lsn, Timeline};
 use crate::pgoutput::{self, Message, ReplicaIdentity};
 
@@ -53,6 +53,7 @@ fn stream() -> Arc<StreamIdentity> {
         system_identifier: 7_300_000_000_000_000_001,
         timeline: Timeline { id: 9, begin: Lsn(1) },
         slot: SlotName::new("slotd_shop").unwrap(),
+        publication: PublicationName::new("slotd_shop").unwrap(),
         database: DatabaseName::new("shop").unwrap(),
         dbname: "shop_production".to_owned(),
         hostname: "db.example.com".to_owned(),

@@ -15,7 +15,7 @@ use crate::change::testing::{HandMade, text_table};
 use crate::change::{Batch, Change, ChangeKind, Cursor, Gap, Record, StreamIdentity};
 use crate::config::{FileSinkConfig, Keep, MinFree};
 use crate::encode::Out;
-use crate::ident::{DatabaseName, SlotName};
+use crate::ident::{DatabaseName, PublicationName, SlotName};
 use crate::lsn::{EndLsn, Lsn, Timeline};
 use crate::pgoutput::Value;
 use crate::sink::lines::Lines;
@@ -108,6 +108,7 @@ pub(super) fn stream(slot: &str) -> Arc<StreamIdentity> {
         system_identifier: 7,
         timeline: TIMELINE,
         slot: SlotName::new(slot).unwrap(),
+        publication: PublicationName::new("shop").unwrap(),
         database: DatabaseName::new("shop").unwrap(),
         dbname: "shop".to_owned(),
         hostname: "localhost".to_owned(),
@@ -120,6 +121,7 @@ pub(super) fn record(slot: &str, acknowledged: Option<u64>) -> Record {
         system_identifier: 7,
         timeline: TIMELINE,
         slot: SlotName::new(slot).unwrap(),
+        publication: PublicationName::new("shop").unwrap(),
         acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
         cursor: None,
         diverged: None,

@@ -156,7 +156,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::ident::SlotName;
+    use crate::ident::{PublicationName, SlotName};
     use crate::lsn::{EndLsn, Lsn, Timeline};
     use crate::storage::forgetful::Forgetful;
 
@@ -185,6 +185,7 @@ mod tests {
             system_identifier: u64::MAX,
             timeline: Timeline { id: u32::MAX, begin: Lsn(u64::MAX) },
             slot: SlotName::new("s".repeat(63)).unwrap(),
+            publication: PublicationName::new("\u{1}".repeat(63)).unwrap(),
             acknowledged: Some(end),
             cursor: Some(cursor),
             diverged: None,

@@ -2,7 +2,7 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::ident::SlotName;
+use crate::ident::{PublicationName, SlotName};
 use crate::lsn::{EndLsn, Lsn, Timeline};
 use crate::storage::forgetful::Forgetful;
 use crate::storage::{Storage, read};
@@ -19,6 +19,7 @@ fn record(acknowledged: u64) -> Record {
         system_identifier: 7,
         timeline: Timeline { id: 1, begin: Lsn::ZERO },
         slot: SlotName::new("slotd_shop").unwrap(),
+        publication: PublicationName::new("slotd_shop").unwrap(),
         acknowledged: Some(EndLsn::of_idle(Lsn(acknowledged))),
         cursor: None,
         diverged: None,

@@ -9,6 +9,10 @@ fn slot() -> SlotName {
     SlotName::new("slotd_shop").unwrap()
 }
 
+fn publication() -> PublicationName {
+    PublicationName::new("slotd_shop").unwrap()
+}
+
 fn whole(commit: u64, end: u64) -> Cursor {
     Cursor { timeline: 1, commit_lsn: Lsn(commit), ordinal: Some(3), end_lsn: Some(EndLsn::of_commit(Lsn(end))) }
 }
@@ -27,6 +31,7 @@ fn standing(cursor: Option<Cursor>, acknowledged: Option<u64>) -> Standing {
         system_identifier: SYSTEM,
         timeline: Timeline { id: 1, begin: Lsn::ZERO },
         slot: slot(),
+        publication: publication(),
         acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
         cursor,
         diverged: None,
@@ -39,17 +44,24 @@ struct World {
     wal_end: u64,
     confirmed: u64,
     in_recovery: bool,
+    publication: &'static str,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { history: History::begin(1), wal_end: 1000, confirmed: 100, in_recovery: false }
+        Self {
+            history: History::begin(1),
+            wal_end: 1000,
+            confirmed: 100,
+            in_recovery: false,
+            publication: "slotd_shop",
+        }
     }
 }
 
 impl World {
     fn judge(&self, standing: &Standing) -> Judgement {
-        let slot = slot();
+        let (slot, publication) = (slot(), PublicationName::new(self.publication).unwrap());
         let server = Server {
             system_identifier: SYSTEM,
             history: &self.history,
@@ -57,6 +69,7 @@ impl World {
             in_recovery: self.in_recovery,
             confirmed_flush_lsn: Lsn(self.confirmed),
             slot: &slot,
+            publication: &publication,
         };
         judge(&server, standing)
     }
@@ -143,6 +156,7 @@ fn a_server_that_was_restored_stays_diverged_when_its_wal_has_passed_our_positio
         in_recovery: false,
         confirmed_flush_lsn: Lsn(80),
         slot: &slot,
+        publication: &publication(),
     };
     let sentence = diverged(&server, &record);
     assert!(sentence.as_ref().is_some_and(|sentence| sentence.contains("0/64") && sentence.contains("0/63")));
@@ -251,5 +265,15 @@ fn a_message_is_asked_for_again_only_if_the_slot_is_before_it() {
     for (confirmed, start) in [(100, 100), (160, 160), (170, 160)] {
         let judgement = World { confirmed, ..World::default() }.judge(&standing(held, Some(170)));
         assert_eq!(judgement, resume(start), "{confirmed}");
+    }
+}
+
+#[test]
+fn a_transaction_that_is_half_in_the_sink_goes_on_through_its_own_publication() {
+    let other = World { publication: "another", ..World::default() };
+    assert_eq!(other.judge(&standing(Some(half(160)), Some(120))), Judgement::HalfOf { publication: publication() });
+    for cursor in [whole(160, 180), message(160)] {
+        let judgement = other.judge(&standing(Some(cursor), Some(120)));
+        assert!(matches!(judgement, Judgement::Resume { .. }), "{judgement:?}");
     }
 }
