@@ -108,13 +108,14 @@ impl Keep {
             self.pipeline.reporter.condition(Condition::Other(state, trouble));
             let until = wait.and_then(|wait| Timestamp::now().checked_add(SignedDuration::try_from(wait).ok()?).ok());
             self.pipeline.reporter.next_try(until);
+            let acknowledged = self.pipeline.reporter.status().positions.acknowledged;
             resume = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 Some(asked) = self.resumes.recv() => Some(asked),
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
                 // A slot that goes meanwhile is told within a look of the guard, however long the wait is.
-                () = gone(&mut self.seen, self.pipeline.reporter.status().positions.acknowledged), if wait.is_some() && state != State::Lost => None,
+                () = gone(&mut self.seen, acknowledged), if wait.is_some() && state != State::Lost => None,
                 () = self.poke.notified(), if wait.is_some() => None,
             };
             if state != State::Lost
