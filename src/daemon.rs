@@ -14,6 +14,7 @@ use crate::http;
 use crate::ident::MAX_NAME_BYTES;
 use crate::net::resolve::Resolver;
 use crate::postgres::Connector;
+use crate::sink::stdout;
 use crate::status::{Bounds, Command, Registry};
 use crate::storage::{self, Disk, SharedStorage};
 use crate::stream::positions::{Positions, PositionsError};
@@ -54,6 +55,9 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     let _lock = lock(&storage, &state_dir)?;
     let id = agent_id(&storage, &state_dir).map_err(unusable)?;
     let positions = Positions::open(Arc::clone(&storage), &state_dir)?;
+    if !positions.knows_stdout() {
+        stdout::first_of_all();
+    }
 
     let registry = Registry::new(file.clone(), Bounds::from(&config.agent));
     let (commands, to_carry_out) = mpsc::channel(16);

@@ -16,7 +16,7 @@
 
 mod file;
 mod lines;
-mod stdout;
+pub mod stdout;
 
 use std::fmt;
 use std::sync::Arc;

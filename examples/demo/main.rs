@@ -107,8 +107,6 @@ async fn show(
     loop {
         tokio::select! {
             line = lines.next_line() => match line? {
-                // It begins with an empty line, which would end what an earlier slotd left torn.
-                Some(line) if line.is_empty() => {}
                 Some(line) => screen.change(&serde_json::from_str(&line)?)?,
                 None => return Err("slotd ended".into()),
             },

@@ -5,7 +5,8 @@
 //! `idempotency_key`.
 //!
 //! A process that is killed, or a write that fails, may leave a torn line. What is written next begins with a line break,
-//! so that what was torn is not the beginning of a line of ours.
+//! so that what was torn is not the beginning of a line of ours; where no process of this agent has written before, with
+//! none.
 
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock};
@@ -23,8 +24,16 @@ const SPILL: usize = 64 * 1024;
 /// Held by the one write that is under way. Those that wait for it hold no thread: a pipe that nobody reads holds one
 /// thread for good, however often and by how many databases it is tried.
 ///
-/// Holds whether standard output ends with a whole line; what was there before this process is not known.
+/// Holds whether standard output ends with a whole line; of what another process wrote, only [`first_of_all`] knows.
 static TURN: LazyLock<Arc<Mutex<bool>>> = LazyLock::new(Arc::default);
+
+/// No earlier process of this agent has written to standard output, so it ends with no torn line of ours. Said before the
+/// first sink writes.
+pub fn first_of_all() {
+    if let Ok(mut whole) = TURN.try_lock() {
+        *whole = true;
+    }
+}
 
 /// The sink `stdout`. Any number of them share standard output, a batch at a time, so that lines never mix.
 #[derive(Debug, Default)]

@@ -103,6 +103,12 @@ impl Positions {
         lock(&self.known).values().filter(|record| record.slot == *slot).cloned().collect()
     }
 
+    /// Whether anything was ever streamed to standard output.
+    #[must_use]
+    pub fn knows_stdout(&self) -> bool {
+        lock(&self.known).keys().any(|key| matches!(key, Key::Stdout(..)))
+    }
+
     /// Records an idle position; returns once it is durable, which takes up to a second.
     ///
     /// # Errors
