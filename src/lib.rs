@@ -28,4 +28,5 @@ pub mod status;
 pub mod storage;
 pub mod stream;
 pub mod supervisor;
+pub mod systemd;
 pub mod wire;
