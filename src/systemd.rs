@@ -7,7 +7,7 @@
 //! | a state changes, a file is rejected | `STATUS=…`, once a second at the most |
 //! | the file is read again | `RELOADING=1` and `MONOTONIC_USEC=…`, then `READY=1` |
 //! | a signal ends it | `STOPPING=1`, `EXTEND_TIMEOUT_USEC=…` of `stop_timeout`, `STATUS=…` |
-//! | each half of `WATCHDOG_USEC` | `WATCHDOG=1`, unless a stream's feedback is not scheduled |
+//! | each half of `WATCHDOG_USEC` | `WATCHDOG=1`, as long as each stream's feedback is scheduled |
 //!
 //! Ready does not mean that the databases answer: a server that is down is no reason to fail the unit.
 //!
@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tracing::error;
 
 use crate::status::{Command, Registry};
 use notify::NotifySocket;
@@ -81,9 +82,10 @@ impl Service {
         socket.send(&format!("READY=1\nSTATUS={status}")).await;
         let telling = tell_status(Arc::clone(socket), registry.clone(), changes, status);
         manager.telling = Some(tokio::spawn(telling));
-        if let Some(interval) = manager.watchdog {
-            // For as long as there is a process.
-            tokio::spawn(watchdog::feed(Arc::clone(socket), registry.clone(), interval));
+        if let Some(interval) = manager.watchdog
+            && let Err(error) = watchdog::start(Arc::clone(socket), registry.clone(), interval)
+        {
+            error!("the watchdog has no thread, and systemd will take slotd for stuck: {error}");
         }
     }
 
@@ -115,5 +117,55 @@ async fn tell_status(
             told = status;
             sleep(PACE).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+    use crate::status::tests::{at, shop, trouble};
+    use crate::status::{Bounds, Condition, Reason, State};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_status_is_told_once_a_second_at_the_most_and_not_while_it_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let mut told = Vec::new();
+        let mut listen = || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = manager.recv(&mut buffer) {
+                told.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            }
+        };
+        let registry = Registry::new("slotd.toml", Bounds { grace: Duration::ZERO, silence: Duration::ZERO });
+        let reporter = registry.add(shop(at(0)));
+        let env = |name: &str| (name == "NOTIFY_SOCKET").then(|| path.to_str().unwrap().to_owned());
+        let mut service = Service::new(&env, registry.clone());
+        service.ready().await;
+        for round in 0..50 {
+            reporter.condition(match round % 2 {
+                0 => trouble(State::Retrying, Reason::Connection),
+                _ => Condition::Streaming,
+            });
+            sleep(PACE / 10).await;
+            listen();
+        }
+        for _ in 0..3 {
+            registry.declare([]);
+            sleep(PACE * 2).await;
+        }
+        listen();
+        service.stopping(Duration::from_secs(20)).await;
+        reporter.condition(trouble(State::Lost, Reason::SlotMissing));
+        sleep(PACE * 2).await;
+        listen();
+        assert_eq!(told.remove(0), "READY=1\nSTATUS=1 pending");
+        assert!(told.pop().unwrap().starts_with("STOPPING=1\n"));
+        assert!((3..=6).contains(&told.len()), "{told:?}");
+        assert_eq!(told.last().unwrap(), "STATUS=1 streaming");
     }
 }

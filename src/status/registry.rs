@@ -161,13 +161,18 @@ impl Registry {
         Some(self.shared.born.elapsed().saturating_sub(beat)).filter(|silence| *silence > STALE)
     }
 
-    /// The clock of the feedback of `database`.
-    pub(super) fn clock(&self, database: DatabaseName) -> Clock {
-        self.shared.clocks.start(database)
+    /// The clock of the runtime, for a task that has nothing else to do.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.shared.clocks.start(None)
     }
 
-    /// The feedback that was not scheduled for longest, if that is longer than `patience`, which is to be several
-    /// [`BEAT`](super::BEAT)s.
+    /// The clock of the feedback of `database`.
+    pub(super) fn clock_of(&self, database: DatabaseName) -> Clock {
+        self.shared.clocks.start(Some(database))
+    }
+
+    /// What was not scheduled for longer than `patience`, which is to be several [`BEAT`](super::BEAT)s.
     #[must_use]
     pub fn stuck(&self, patience: Duration) -> Option<Stuck> {
         self.shared.clocks.stuck(patience)

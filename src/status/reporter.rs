@@ -60,7 +60,7 @@ impl Reporter {
     /// A clock for the feedback of the database's stream.
     #[must_use]
     pub fn clock(&self) -> Clock {
-        self.seat.registry.clock(self.status().name.clone())
+        self.seat.registry.clock_of(self.status().name.clone())
     }
 
     /// The state and why. A try that ends as the last one did is reported again and changes nothing; so `provisioning`

@@ -47,21 +47,26 @@ impl NotifySocket {
         Ok(Self { socket, to, failing: AtomicBool::new(false) })
     }
 
-    /// Sends `message`, assignments on a line each. What fails is told in the log, once until it works again.
+    /// Sends `message`, assignments on a line each, however long the manager's queue is full.
     pub(super) async fn send(&self, message: &str) {
-        let sent = loop {
-            match self.socket.send_to_addr(message.as_bytes(), &self.to) {
-                Err(full) if full.kind() == io::ErrorKind::WouldBlock => sleep(AGAIN).await,
-                sent => break sent,
-            }
+        while !self.try_send(message) {
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Sends `message` unless the manager's queue is full: false. What fails otherwise is told in the log, once until it
+    /// works again.
+    pub(super) fn try_send(&self, message: &str) -> bool {
+        let error = match self.socket.send_to_addr(message.as_bytes(), &self.to) {
+            Ok(_) => None,
+            Err(full) if full.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(error) => Some(error),
         };
-        let failed = sent.as_ref().is_err();
-        let failing = self.failing.swap(failed, Ordering::Relaxed);
-        if let Err(error) = sent
-            && !failing
-        {
+        let told = self.failing.swap(error.is_some(), Ordering::Relaxed);
+        if let Some(error) = error.filter(|_| !told) {
             warn!("the service manager can't be told anything: {error}");
         }
+        true
     }
 }
 

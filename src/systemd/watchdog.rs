@@ -1,15 +1,18 @@
 //! The watchdog: the manager kills and restarts a service that it does not hear from in time.
 //!
-//! What is withheld from it is not what a server does: one that is frozen leaves every clock scheduled. It is a thread
-//! that never comes back, or a runtime that stands still; in the latter this does not run either.
+//! What withholds the message is not what a server does: one that is frozen leaves every clock scheduled. It is a task
+//! that never comes back to its thread, or a runtime that stands still. So this is a thread of its own, which sees
+//! both and can say so before the manager acts.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, mem, thread};
 
-use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::notify::NotifySocket;
+use crate::ident::DatabaseName;
 use crate::status::{BEAT, Registry};
 
 /// How long the manager waits for a message, if it waits for one of the process `own`.
@@ -27,33 +30,36 @@ pub(super) fn interval(env: &dyn Fn(&str) -> Option<String>, own: u32) -> Option
     }
 }
 
-/// Says at each half of `interval` that slotd is not stuck, as long as that is true.
-pub(super) async fn feed(socket: Arc<NotifySocket>, registry: Registry, interval: Duration) {
-    let half = interval / 2;
-    let patience = half.max(BEAT * 2);
-    let mut hungry = false;
-    loop {
-        match registry.stuck(patience) {
-            None => {
-                if std::mem::take(&mut hungry) {
-                    info!("every feedback is scheduled again; WATCHDOG=1 is sent");
-                }
-                socket.send("WATCHDOG=1").await;
-                sleep(half).await;
-            }
-            Some(stuck) => {
-                if !std::mem::replace(&mut hungry, true) {
-                    error!(
-                        database = %stuck.database,
-                        hint = "a defect of slotd, or a machine that is out of CPU or memory; report it with this line and those before it",
-                        "{stuck}: no WATCHDOG=1 is sent, and systemd restarts slotd unless that ends"
-                    );
-                }
-                // It may well turn again before the manager's patience ends.
-                sleep(half / 8).await;
-            }
+/// Says at each half of `interval` that slotd is not stuck, as long as that is true and there is a process.
+pub(super) fn start(socket: Arc<NotifySocket>, registry: Registry, interval: Duration) -> io::Result<()> {
+    tokio::spawn(registry.clock().during(pending::<()>()));
+    let watch = move || {
+        let mut hungry = false;
+        loop {
+            let fed = feed(&socket, &registry, interval / 2, &mut hungry);
+            // What is stuck may well go on before the manager's patience ends.
+            thread::park_timeout(if fed { interval / 2 } else { interval / 16 });
         }
+    };
+    thread::Builder::new().name("watchdog".to_owned()).spawn(watch).map(drop)
+}
+
+/// Sends a message if nothing is stuck.
+fn feed(socket: &NotifySocket, registry: &Registry, half: Duration, hungry: &mut bool) -> bool {
+    let Some(stuck) = registry.stuck(half.max(BEAT * 2)) else {
+        if mem::take(hungry) {
+            info!("what was stuck goes on, and WATCHDOG=1 is sent again");
+        }
+        return socket.try_send("WATCHDOG=1");
+    };
+    if !mem::replace(hungry, true) {
+        error!(
+            database = stuck.database.as_ref().map(DatabaseName::as_str),
+            hint = "report it with the lines before it, unless this machine was out of CPU or memory",
+            "{stuck}: no WATCHDOG=1 is sent, and systemd restarts slotd unless that ends"
+        );
     }
+    false
 }
 
 #[cfg(test)]
