@@ -9,7 +9,8 @@ FRESH ?=
 # Where `make install` puts things: below PREFIX, and for a package below DESTDIR first.
 PREFIX  ?= /usr/local
 DESTDIR ?=
-TARGET  ?= $(shell rustc -vV | sed -n 's/^host: //p')
+# Root, who installs, may well have no Rust.
+TARGET  ?= $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
 BINARY  ?= target/$(TARGET)/release/slotd
 ETC      = $(DESTDIR)/etc/slotd
 USR      = $(DESTDIR)$(PREFIX)

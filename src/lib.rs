@@ -8,6 +8,7 @@
 //! A room imports only from floors below it; `tests/it/layers.rs` holds the order. ARCHITECTURE.md has the tour.
 
 pub mod change;
+pub mod child;
 pub mod cli;
 pub mod config;
 pub mod daemon;

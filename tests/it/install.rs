@@ -147,7 +147,7 @@ async fn the_release_is_one_static_binary_that_resolves_verifies_and_streams() {
     slotd.await_state(&dbname, "streaming").await;
     cluster.execute(&dbname, "INSERT INTO items DEFAULT VALUES").await;
     slotd.await_lines(&dbname, 1).await;
-    manager.until("STATUS=1 streaming").await;
+    manager.until_status("1 streaming").await;
     let (status, said) = slotd.command_output(&["status"]).await;
     assert!(status.success() && said.contains("streaming"), "{said}");
     assert!(slotd.sigterm().await.success());

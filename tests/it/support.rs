@@ -25,7 +25,7 @@ pub(crate) use cluster::{Cluster, VERSIONS};
 pub(crate) use disk::SmallDisk;
 pub(crate) use flow::{Flow, lines_have_their_place, ordinals};
 pub(crate) use history::{History, compare, is_committed, seed};
-pub(crate) use manager::Manager;
+pub(crate) use manager::{Manager, told_of};
 pub(crate) use middle::{Manner, Middle};
 pub(crate) use server::Options;
 

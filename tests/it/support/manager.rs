@@ -60,14 +60,19 @@ impl Manager {
         Some(String::from_utf8(buffer[..length].to_vec()).unwrap())
     }
 
-    /// All messages up to the first that is `wanted`.
-    pub(crate) async fn until(&self, wanted: &str) -> Vec<String> {
+    /// All messages until they are as wished; panics after a minute in which none came.
+    pub(crate) async fn until(&self, wish: impl Fn(&[String]) -> bool) -> Vec<String> {
         let mut told = Vec::new();
-        while told.last().is_none_or(|last| last != wanted) {
+        while !wish(&told) {
             let message = self.within(PATIENCE).await;
-            told.push(message.unwrap_or_else(|| panic!("{wanted:?} is not told, but {told:#?}")));
+            told.push(message.unwrap_or_else(|| panic!("what is told is not as awaited: {told:#?}")));
         }
         told
+    }
+
+    /// All messages until the status is `wanted`.
+    pub(crate) async fn until_status(&self, wanted: &str) -> Vec<String> {
+        self.until(|told| told_of(told, "STATUS").last() == Some(&wanted)).await
     }
 
     /// What is told and was not read yet.
@@ -79,4 +84,10 @@ impl Manager {
         }
         rest
     }
+}
+
+/// The values of `key` in messages, in order.
+pub(crate) fn told_of<'m>(messages: &'m [String], key: &str) -> Vec<&'m str> {
+    let lines = messages.iter().flat_map(|message| message.lines());
+    lines.filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
 }
