@@ -14,6 +14,10 @@ TARGET  ?= $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell u
 BINARY  ?= target/$(TARGET)/release/slotd
 ETC      = $(DESTDIR)/etc/slotd
 USR      = $(DESTDIR)$(PREFIX)
+UNIT     = $(USR)/lib/systemd/system/slotd.service
+BASH     = $(USR)/share/bash-completion/completions
+ZSH      = $(USR)/share/zsh/site-functions
+FISH     = $(USR)/share/fish/vendor_completions.d
 
 .PHONY: help demo release install uninstall test test-long lint fmt bench doc servers tools
 .DEFAULT_GOAL := help
@@ -32,15 +36,17 @@ release: ## one static binary, in target/TARGET/release
 	RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static" $(CARGO) build $(FLAGS) --release --bin slotd --target $(TARGET)
 	@! ldd $(BINARY) | grep '=>' || { echo 'release: $(BINARY) needs these libraries, and should need none' >&2; exit 1; }
 
-install: ## the release, unit, user, man page and an example /etc/slotd/slotd.toml (PREFIX=/usr/local, DESTDIR=); overwrites no slotd.toml
+install: ## the release, unit, user, man page, completions and an example /etc/slotd/slotd.toml (PREFIX=/usr/local, DESTDIR=); overwrites no slotd.toml
 	@test -x $(BINARY) || $(MAKE) --no-print-directory release
-	install -d $(USR)/bin $(USR)/lib/systemd/system $(USR)/lib/sysusers.d $(USR)/share/man/man1 $(USR)/share/doc/slotd
+	install -d $(USR)/bin $(dir $(UNIT)) $(USR)/lib/sysusers.d $(USR)/share/man/man1 $(USR)/share/doc/slotd $(BASH) $(ZSH) $(FISH)
 	install -m 0755 $(BINARY) $(USR)/bin/slotd
-	sed 's|=/usr/bin/|=$(PREFIX)/bin/|' systemd/slotd.service >$(USR)/lib/systemd/system/slotd.service
-	chmod 0644 $(USR)/lib/systemd/system/slotd.service
+	sed 's|=/usr/bin/|=$(PREFIX)/bin/|' systemd/slotd.service | install -m 0644 /dev/stdin $(UNIT)
 	install -m 0644 systemd/slotd.sysusers $(USR)/lib/sysusers.d/slotd.conf
 	install -m 0644 docs/slotd.1 $(USR)/share/man/man1/slotd.1
 	install -m 0644 config/slotd.toml $(USR)/share/doc/slotd/slotd.toml
+	$(BINARY) completions bash | install -m 0644 /dev/stdin $(BASH)/slotd
+	$(BINARY) completions zsh | install -m 0644 /dev/stdin $(ZSH)/_slotd
+	$(BINARY) completions fish | install -m 0644 /dev/stdin $(FISH)/slotd.fish
 	install -d -m 0750 $(ETC)
 	test -e $(ETC)/slotd.toml || install -m 0640 config/slotd.toml $(ETC)/slotd.toml
 ifeq ($(DESTDIR),)
@@ -54,11 +60,11 @@ endif
 
 uninstall: ## takes away what install has put there; state, configuration and user stay
 ifeq ($(DESTDIR),)
-	test ! -d /run/systemd/system || systemctl disable --now slotd
+	test ! -d /run/systemd/system || test ! -e $(UNIT) || systemctl disable --now slotd
 endif
-	rm -f $(USR)/bin/slotd $(USR)/lib/systemd/system/slotd.service $(USR)/lib/sysusers.d/slotd.conf \
-		$(USR)/share/man/man1/slotd.1 $(USR)/share/doc/slotd/slotd.toml
-	rmdir $(USR)/share/doc/slotd
+	rm -f $(USR)/bin/slotd $(UNIT) $(USR)/lib/sysusers.d/slotd.conf $(USR)/share/man/man1/slotd.1 \
+		$(USR)/share/doc/slotd/slotd.toml $(BASH)/slotd $(ZSH)/_slotd $(FISH)/slotd.fish
+	test ! -d $(USR)/share/doc/slotd || rmdir --ignore-fail-on-non-empty $(USR)/share/doc/slotd
 ifeq ($(DESTDIR),)
 	test ! -d /run/systemd/system || systemctl daemon-reload
 endif

@@ -67,10 +67,18 @@ fn install_puts_everything_in_its_place_and_uninstall_leaves_what_is_yours() {
         "0755 /usr/bin/slotd",
         "0644 /usr/lib/systemd/system/slotd.service",
         "0644 /usr/lib/sysusers.d/slotd.conf",
+        "0644 /usr/share/bash-completion/completions/slotd",
         "0644 /usr/share/doc/slotd/slotd.toml",
+        "0644 /usr/share/fish/vendor_completions.d/slotd.fish",
         "0644 /usr/share/man/man1/slotd.1",
+        "0644 /usr/share/zsh/site-functions/_slotd",
     ];
     assert_eq!(files(root), installed);
+    let script = "source \"$0\"; COMP_WORDS=(slotd re); COMP_CWORD=1; _slotd slotd re slotd; echo \"${COMPREPLY[*]}\"";
+    let completed = said_by(
+        Command::new("bash").args(["-c", script]).arg(root.join("usr/share/bash-completion/completions/slotd")),
+    );
+    assert_eq!(completed, "reload resume\n");
     let etc = root.join("etc/slotd");
     assert_eq!(etc.metadata().unwrap().permissions().mode() & 0o7777, 0o750);
 
@@ -107,6 +115,7 @@ fn install_puts_everything_in_its_place_and_uninstall_leaves_what_is_yours() {
     }
     let yours = ["0644 /etc/slotd/shop", "0640 /etc/slotd/slotd.toml", "0644 /var/lib/slotd/changes/shop.jsonl"];
     assert_eq!(files(root), yours);
+    make(&["uninstall", &destdir, "PREFIX=/usr"]);
 
     // Elsewhere, the unit names the binary where it is.
     install("/usr/local");
