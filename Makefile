@@ -6,7 +6,20 @@ FLAGS  = $(if $(JOBS),-j$(JOBS))
 FOR   ?=
 FRESH ?=
 
-.PHONY: help demo test test-long lint fmt bench doc servers
+# Where `make install` puts things: below PREFIX, and for a package below DESTDIR first.
+PREFIX  ?= /usr/local
+DESTDIR ?=
+# Root, who installs, may well have no Rust.
+TARGET  ?= $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
+BINARY  ?= target/$(TARGET)/release/slotd
+ETC      = $(DESTDIR)/etc/slotd
+USR      = $(DESTDIR)$(PREFIX)
+UNIT     = $(USR)/lib/systemd/system/slotd.service
+BASH     = $(USR)/share/bash-completion/completions
+ZSH      = $(USR)/share/zsh/site-functions
+FISH     = $(USR)/share/fish/vendor_completions.d
+
+.PHONY: help demo release install uninstall test test-long lint fmt bench doc servers tools
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -17,13 +30,57 @@ demo: ## a throw-away Postgres, a shop at work in it, and its changes as slotd s
 	@$(CARGO) build -q $(FLAGS) --bin slotd --example demo
 	@exec $(CARGO) run -q $(FLAGS) --example demo -- $(FOR)
 
+# The flags count for slotd and its crates alone, since there is a --target: what runs while building stays dynamic, and
+# builds without the flags are not touched.
+release: ## one static binary, in target/TARGET/release
+	RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static" $(CARGO) build $(FLAGS) --release --bin slotd --target $(TARGET)
+	@! ldd $(BINARY) | grep '=>' || { echo 'release: $(BINARY) needs these libraries, and should need none' >&2; exit 1; }
+
+install: ## the release, unit, user, man page, completions and an example /etc/slotd/slotd.toml (PREFIX=/usr/local, DESTDIR=); overwrites no slotd.toml
+	@test -x $(BINARY) || $(MAKE) --no-print-directory release
+	install -d $(USR)/bin $(dir $(UNIT)) $(USR)/lib/sysusers.d $(USR)/share/man/man1 $(USR)/share/doc/slotd $(BASH) $(ZSH) $(FISH)
+	install -m 0755 $(BINARY) $(USR)/bin/slotd
+	sed 's|=/usr/bin/|=$(PREFIX)/bin/|' systemd/slotd.service | install -m 0644 /dev/stdin $(UNIT)
+	install -m 0644 systemd/slotd.sysusers $(USR)/lib/sysusers.d/slotd.conf
+	install -m 0644 docs/slotd.1 $(USR)/share/man/man1/slotd.1
+	install -m 0644 config/slotd.toml $(USR)/share/doc/slotd/slotd.toml
+	$(BINARY) completions bash | install -m 0644 /dev/stdin $(BASH)/slotd
+	$(BINARY) completions zsh | install -m 0644 /dev/stdin $(ZSH)/_slotd
+	$(BINARY) completions fish | install -m 0644 /dev/stdin $(FISH)/slotd.fish
+	install -d -m 0750 $(ETC)
+	test -e $(ETC)/slotd.toml || install -m 0640 config/slotd.toml $(ETC)/slotd.toml
+ifeq ($(DESTDIR),)
+	systemd-sysusers $(USR)/lib/sysusers.d/slotd.conf
+	chgrp slotd $(ETC) $(ETC)/slotd.toml
+	test ! -d /run/systemd/system || systemctl daemon-reload
+	@echo 'Next: put your databases into /etc/slotd/slotd.toml, see what `slotd check` says, then systemctl enable --now slotd'
+else
+	@echo 'For the package: run systemd-sysusers where it is installed, then chgrp slotd /etc/slotd /etc/slotd/slotd.toml'
+endif
+
+uninstall: ## takes away what install has put there; state, configuration and user stay
+ifeq ($(DESTDIR),)
+	test ! -d /run/systemd/system || test ! -e $(UNIT) || systemctl disable --now slotd
+endif
+	rm -f $(USR)/bin/slotd $(UNIT) $(USR)/lib/sysusers.d/slotd.conf $(USR)/share/man/man1/slotd.1 \
+		$(USR)/share/doc/slotd/slotd.toml $(BASH)/slotd $(ZSH)/_slotd $(FISH)/slotd.fish
+	test ! -d $(USR)/share/doc/slotd || rmdir --ignore-fail-on-non-empty $(USR)/share/doc/slotd
+ifeq ($(DESTDIR),)
+	test ! -d /run/systemd/system || systemctl daemon-reload
+endif
+	@echo 'Left: /etc/slotd, /var/lib/slotd with the changes, and the user slotd.'
+	@echo 'The slots on the servers are left too and keep WAL. To give one up: SELECT pg_drop_replication_slot(name)'
+
 servers: ## Postgres 15 to 18, in .servers or $SLOTD_SERVERS
 	@tests/servers.sh
 
-test: servers ## every test but the long ones, against Postgres 15 to 18
+tools: ## the other programs that tests run: strace, systemd-analyze
+	@tests/servers.sh --tools
+
+test: servers tools ## every test but the long ones, against Postgres 15 to 18
 	@$(CARGO) test $(FLAGS) --features faults --lib --test it </dev/null
 
-test-long: servers ## the long tests and the fuzz targets, step by step; goes on where it stopped in this tree (FRESH=1: anew)
+test-long: servers tools ## the long tests and the fuzz targets, step by step; goes on where it stopped in this tree (FRESH=1: anew)
 	@FRESH=$(FRESH) CARGO="$(CARGO)" tests/long.sh
 
 lint: ## format, clippy, the fuzz targets, licences and sources, shell

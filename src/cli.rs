@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::ident::{DatabaseName, NameError};
 use crate::logging::LogFormat;
@@ -95,6 +95,9 @@ enum Command {
         #[command(flatten)]
         socket: SocketArg,
     },
+    /// Print what a shell completes command lines by; `make install` puts it in place
+    #[command(hide = true)]
+    Completions { shell: clap_complete::Shell },
 }
 
 #[derive(Debug, Args)]
@@ -143,6 +146,12 @@ async fn carry_out(command: Command) -> Result<Exit, Failure> {
         // `accept_gap` is true: clap demands it.
         Command::Resume { name, accept_gap: _, yes, socket } => {
             resume::resume(&client::reach(context::sockets(socket.socket)).await?, &name, yes).await
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "slotd", &mut script);
+            out::say(&String::from_utf8_lossy(&script));
+            Ok(Exit::Done)
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::status::{Bounds, Command, Registry};
 use crate::storage::{self, Disk, SharedStorage};
 use crate::stream::positions::{Positions, PositionsError};
 use crate::supervisor::{Shared, Supervisor};
+use crate::systemd::Service;
 
 /// The agent can't begin.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,8 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
 
     let registry = Registry::new(file.clone(), Bounds::from(&config.agent));
     let (commands, to_carry_out) = mpsc::channel(16);
+    let mut service = Service::new(&|name| std::env::var(name).ok(), registry.clone());
+    let to_carry_out = service.telling_reloads(to_carry_out);
     let stop = CancellationToken::new();
     let listeners = http::bind(&config.http, &socket).await?;
     // Health is told until the last stream has ended.
@@ -71,9 +74,11 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     let connector =
         Connector::new(resolver, config.agent.connect_timeout, config.agent.wal_sender_timeout, format!("slotd/{id}"));
     info!(file = %file.display(), state_dir = %state_dir.display(), databases = config.databases.len(), "slotd {} begins", env!("CARGO_PKG_VERSION"));
+    let stop_timeout = config.agent.stop_timeout;
     let shared = Shared::new(connector, storage, Arc::new(positions), registry);
     let supervisor = Supervisor::start(file, config, shared);
     let mut running = tokio::spawn(supervisor.run(to_carry_out, stop.clone()));
+    service.ready().await;
     let mut stopping = false;
     let ran = loop {
         tokio::select! {
@@ -89,6 +94,7 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
                     info!("stopping: the running batches are made durable and acknowledged");
                     stopping = true;
                     stop.cancel();
+                    service.stopping(stop_timeout).await;
                 }
                 Wish::Reload => {
                     let (reply, _) = oneshot::channel();

@@ -8,6 +8,7 @@
 //! A room imports only from floors below it; `tests/it/layers.rs` holds the order. ARCHITECTURE.md has the tour.
 
 pub mod change;
+pub mod child;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -28,4 +29,5 @@ pub mod status;
 pub mod storage;
 pub mod stream;
 pub mod supervisor;
+pub mod systemd;
 pub mod wire;

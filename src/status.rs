@@ -4,6 +4,7 @@
 //! nothing else. A request does no work against Postgres: it reads what is recorded, or sends a [`Command`]. What is
 //! recorded is judged in one place, [`judge`], and shown in one shape, [`Health`].
 
+mod clocks;
 mod command;
 mod database;
 mod health;
@@ -14,6 +15,7 @@ mod reporter;
 mod verdict;
 mod words;
 
+pub use clocks::{BEAT, Clock, Stuck};
 pub use command::{Command, Refusal, Reply};
 pub use database::DatabaseStatus;
 pub use health::{DatabaseHealth, Health, LagHealth};

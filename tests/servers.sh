@@ -3,6 +3,7 @@
 #
 #   tests/servers.sh [MAJOR...]     gets 15, 16, 17 and 18, or those named; quick if they are there
 #   tests/servers.sh --where        prints the folder they are kept in
+#   tests/servers.sh --tools        gets the other programs that tests run: strace, systemd-analyze
 #
 # The folder is $SLOTD_SERVERS, else .servers in the checkout, else, where the servers' user can't look into the
 # checkout or the caller can't write there, /var/tmp/slotd-servers-UID. Nobody else may be able to write to it: what is in
@@ -55,13 +56,12 @@ where() {
     fi
 }
 
-# Installs Debian's packages for the commands that are missing.
+# install_missing COMMAND=PACKAGE...: installs Debian's packages for the commands that are missing.
 install_missing() {
-    local missing=() sudo=()
-    command -v node >/dev/null || missing+=(nodejs)
-    command -v npm >/dev/null || missing+=(npm)
-    command -v tar >/dev/null || missing+=(tar)
-    command -v openssl >/dev/null || missing+=(openssl)
+    local missing=() sudo=() pair
+    for pair in "$@"; do
+        command -v "${pair%=*}" >/dev/null || missing+=("${pair#*=}")
+    done
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || fail "${missing[*]} is missing, and there is no apt-get: install it by hand"
     if [ "$(id -u)" -ne 0 ]; then
@@ -115,6 +115,10 @@ if [ "${1:-}" = --where ]; then
     echo "$folder"
     exit
 fi
+if [ "${1:-}" = --tools ]; then
+    install_missing strace=strace systemd-analyze=systemd systemd-sysusers=systemd
+    exit
+fi
 case $(uname -m) in
     x86_64) arch=x64 ;;
     aarch64) arch=arm64 ;;
@@ -131,7 +135,7 @@ flock 9
 for major in "$@"; do
     read -r _ version package x64 arm64 < <(grep "^$major " <<<"$packages") || fail "no package of Postgres $major is known"
     if ! is_there "$major" "$version"; then
-        install_missing
+        install_missing node=nodejs npm=npm tar=tar openssl=openssl
         if [ "$arch" = x64 ]; then get "$major" "$version" "$package" "$x64"; else get "$major" "$version" "$package" "$arm64"; fi
     fi
 done

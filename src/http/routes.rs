@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::answer::{health, status_code, summary, text};
 use super::control;
 use super::guard::{Exposure, guard};
-use crate::status::{Command, DatabaseHealth, Registry, age};
+use crate::status::{Command, DatabaseHealth, Registry, STALE, age};
 
 /// The largest body of a command.
 const MAX_BODY: usize = 4096;
@@ -53,12 +53,13 @@ fn finish<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
 }
 
 async fn livez(State(registry): State<Registry>) -> Response {
-    match registry.hangs() {
-        None => text(StatusCode::OK, "live", []),
-        Some(silence) => {
-            let line = format!("the supervisor has not turned for {}", age(silence));
-            text(StatusCode::SERVICE_UNAVAILABLE, "hanging", [line])
-        }
+    let supervisor = registry.hangs().map(|silence| format!("the supervisor has not turned for {}", age(silence)));
+    let feedback = registry.stuck(STALE).map(|stuck| stuck.to_string());
+    let lines: Vec<_> = supervisor.into_iter().chain(feedback).collect();
+    if lines.is_empty() {
+        text(StatusCode::OK, "live", [])
+    } else {
+        text(StatusCode::SERVICE_UNAVAILABLE, "hanging", lines)
     }
 }
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{Bounds, DatabaseStatus, Health, Reporter, STALE};
+use super::clocks::Clocks;
+use super::{Bounds, Clock, DatabaseStatus, Health, Reporter, STALE, Stuck};
 use crate::ident::DatabaseName;
 
 /// What is known of the agent as a whole.
@@ -58,6 +59,7 @@ struct Shared {
     /// A monotonic clock for `/livez`: a wall clock that is set must not get the process killed.
     born: Instant,
     beat_millis: AtomicU64,
+    clocks: Clocks,
 }
 
 #[derive(Debug, Clone)]
@@ -87,6 +89,7 @@ impl Registry {
                 next_id: AtomicU64::new(0),
                 born: Instant::now(),
                 beat_millis: AtomicU64::new(0),
+                clocks: Clocks::default(),
             }),
         }
     }
@@ -156,6 +159,23 @@ impl Registry {
     pub fn hangs(&self) -> Option<Duration> {
         let beat = Duration::from_millis(self.shared.beat_millis.load(Ordering::Relaxed));
         Some(self.shared.born.elapsed().saturating_sub(beat)).filter(|silence| *silence > STALE)
+    }
+
+    /// The clock of the runtime, for a task that has nothing else to do.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.shared.clocks.start(None)
+    }
+
+    /// The clock of the feedback of `database`.
+    pub(super) fn clock_of(&self, database: DatabaseName) -> Clock {
+        self.shared.clocks.start(Some(database))
+    }
+
+    /// What was not scheduled for longer than `patience`, which is to be several [`BEAT`](super::BEAT)s.
+    #[must_use]
+    pub fn stuck(&self, patience: Duration) -> Option<Stuck> {
+        self.shared.clocks.stuck(patience)
     }
 
     /// What is known of the agent.

@@ -9,7 +9,7 @@ use jiff::{Timestamp, Unit};
 use tokio::sync::watch;
 
 use super::verdict::wal_sentence;
-use super::{Condition, DatabaseStatus, Finding, Positions, Registry, State, Verdict, WalUse, one_line};
+use super::{Clock, Condition, DatabaseStatus, Finding, Positions, Registry, State, Verdict, WalUse, one_line};
 
 /// The code of what the server warns of on the stream.
 const STREAM_WARNING: &str = "stream_warning";
@@ -55,6 +55,12 @@ impl Reporter {
     #[must_use]
     pub fn status(&self) -> Arc<DatabaseStatus> {
         Arc::clone(&self.seat.status.borrow())
+    }
+
+    /// A clock for the feedback of the database's stream.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.seat.registry.clock_of(self.status().name.clone())
     }
 
     /// The state and why. A try that ends as the last one did is reported again and changes nothing; so `provisioning`

@@ -420,7 +420,7 @@ impl Pipeline {
         let mut reading = spawn(reader.run(stop_reading));
         let mut delivering = spawn(sinks.deliver(to_deliver, Arc::clone(&progress), Arc::clone(&ledger)));
         let feedback = Feedback::new(writer, progress, ledger, Arc::clone(&self.reporter), confirmed, patience);
-        let mut acknowledging = spawn(feedback.run(stop_feedback.clone()));
+        let mut acknowledging = spawn(self.reporter.clock().during(feedback.run(stop_feedback.clone())));
         // After trouble with a sink it is feedback that tells when it is over.
         if self.reporter.status().condition.trouble().is_none_or(|trouble| trouble.reason != Reason::Sink) {
             self.reporter.condition(Condition::Streaming);

@@ -23,6 +23,8 @@ mod identity;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]
+mod install;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod layers;
@@ -53,6 +55,10 @@ mod support;
 #[cfg(test)]
 mod sync_standby;
 #[cfg(test)]
+mod systemd;
+#[cfg(test)]
 mod types;
+#[cfg(test)]
+mod unit;
 #[cfg(test)]
 mod warnings;

@@ -3,12 +3,14 @@
 //! Everything started here ends with the test process, killed or not ([`guard`]). Nothing sleeps for a state that can be
 //! asked for: [`Slotd::await_state`] and its like ask.
 
+mod by_name;
 mod cluster;
 mod disk;
 mod flow;
 mod guard;
 mod history;
 mod http;
+mod manager;
 mod middle;
 mod server;
 mod session;
@@ -18,12 +20,14 @@ mod tls;
 
 mod tests;
 
+pub(crate) use by_name::{DB_NAME, by_name};
 pub(crate) use cluster::{Cluster, VERSIONS};
 pub(crate) use disk::SmallDisk;
 pub(crate) use flow::{Flow, lines_have_their_place, ordinals};
 pub(crate) use history::{History, compare, is_committed, seed};
+pub(crate) use manager::{Manager, told_of};
 pub(crate) use middle::{Manner, Middle};
 pub(crate) use server::Options;
 
-pub(crate) use slotd::{Slotd, lines_of, lsn_of};
+pub(crate) use slotd::{Slotd, await_file, lines_of, lsn_of};
 pub(crate) use tls::Authority;

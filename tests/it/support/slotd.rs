@@ -1,5 +1,6 @@
 //! The real binary, with a configuration, a state directory and a socket of its own.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Slotd {
     child: Option<Child>,
     envs: Vec<(String, String)>,
+    /// The words before it on the command line of `slotd run`.
+    wrapper: Vec<String>,
+    program: PathBuf,
     // Last: its guard ends what is left.
     folder: Folder,
 }
@@ -29,7 +33,13 @@ impl Slotd {
     /// One that is not started, for the configuration `text`.
     pub(crate) fn new(text: &str) -> Self {
         let user = User { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
-        let slotd = Self { child: None, envs: Vec::new(), folder: Folder::new("run", user).unwrap() };
+        let slotd = Self {
+            child: None,
+            envs: Vec::new(),
+            wrapper: Vec::new(),
+            program: PathBuf::from(env!("CARGO_BIN_EXE_slotd")),
+            folder: Folder::new("run", user).unwrap(),
+        };
         for folder in ["state", "run"] {
             fs::create_dir(slotd.path(folder)).unwrap();
         }
@@ -62,10 +72,20 @@ impl Slotd {
         self.envs.retain(|(known, _)| known != name);
     }
 
+    /// Has it run by another program, which has to become it, from its next start on.
+    pub(crate) fn run_by(&mut self, wrapper: &[String]) {
+        self.wrapper = wrapper.to_vec();
+    }
+
+    /// Another binary, from its next start on.
+    pub(crate) fn use_program(&mut self, program: &Path) {
+        self.program = program.to_owned();
+    }
+
     /// `slotd run`, on what the last one left.
     pub(crate) fn start(&mut self) {
         assert!(self.child.is_none(), "slotd runs already");
-        let child = self.command(&["run"]).kill_on_drop(true).spawn().unwrap();
+        let child = self.wrapped(&self.wrapper, &["run"]).kill_on_drop(true).spawn().unwrap();
         self.child = Some(child);
     }
 
@@ -102,15 +122,24 @@ impl Slotd {
     /// Another command on the same configuration, state and socket, to its end: status, standard output, and behind it
     /// standard error.
     pub(crate) async fn command_output(&self, args: &[&str]) -> (ExitStatus, String) {
-        let output = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).output().await.unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status, String::from_utf8(said).unwrap())
+        output_of(self.command(args)).await
+    }
+
+    /// [`Slotd::command_output`], run by another program as [`Slotd::run_by`] has it.
+    pub(crate) async fn command_by(&self, wrapper: &[String], args: &[&str]) -> (ExitStatus, String) {
+        output_of(self.wrapped(wrapper, args)).await
     }
 
     fn command(&self, args: &[&str]) -> Command {
+        self.wrapped(&[], args)
+    }
+
+    fn wrapped(&self, wrapper: &[String], args: &[&str]) -> Command {
         let open = |name: &str| File::options().create(true).append(true).open(self.path(name)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_slotd"));
+        let mut words = wrapper.iter().map(OsStr::new).chain([self.program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
         command
+            .args(words)
             .args(args)
             .env("SLOTD_CONFIG", self.config_path())
             .env("STATE_DIRECTORY", self.state_dir())
@@ -134,7 +163,8 @@ impl Slotd {
         self.path("slotd.toml")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A place in its folder, which goes with it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -300,6 +330,27 @@ impl Slotd {
     pub(crate) fn lines(&self, database: &str) -> Vec<Value> {
         lines_of(&self.state_dir().join("changes"), database)
     }
+}
+
+/// Waits until the text of a file is as wished, and gives it; panics after a minute.
+pub(crate) async fn await_file(path: &Path, wish: impl Fn(&str) -> bool) -> String {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let text = read(path);
+        if wish(&text) {
+            return text;
+        }
+        let last: Vec<_> = text.lines().rev().take(5).collect();
+        assert!(tokio::time::Instant::now() < deadline, "{} is not as awaited, its end: {last:#?}", path.display());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Runs a command to its end: status, standard output, and behind it standard error.
+async fn output_of(mut command: Command) -> (ExitStatus, String) {
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status, String::from_utf8(said).unwrap())
 }
 
 /// The changes in a file series. A rotation in between is noticed, and the reading begun again.
