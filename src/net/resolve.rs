@@ -106,7 +106,7 @@ async fn own(files: Arc<Files>, host: String, families: Families, deadline: Inst
 }
 
 /// What `localhost` and all below it are, whatever a name server says: RFC 6761, section 6.3.
-fn loopback(host: &str) -> Option<(Vec<IpAddr>, SaidBy)> {
+fn loopback(host: &str) -> Option<files::Known> {
     let name = host.trim_end_matches('.');
     let is = name == "localhost" || name.ends_with(".localhost");
     is.then(|| (vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()], SaidBy::Loopback))

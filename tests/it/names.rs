@@ -125,6 +125,8 @@ fn each_way_to_fail_has_words_of_its_own() {
         server.has("four.test", &[HERE_V4]);
         server.has("six.test", &[HERE_V6, HOLE_V6]);
         server.has("hole.test", &[HOLE_V4]);
+        server.has("half.test", &[HOLE_V4]);
+        server.says("half.test", RecordType::AAAA, Said::Nothing);
         for kind in [RecordType::A, RecordType::AAAA] {
             server.says("sick.test", kind, Said::Code(ResponseCode::ServFail));
             server.says("refused.test", kind, Said::Code(ResponseCode::Refused));
@@ -142,6 +144,11 @@ fn each_way_to_fail_has_words_of_its_own() {
             ("six.test", "ipv6 = true", "this host has no IPv6 route"),
             ("four.test", "port = 1", "192.0.2.1:1: connection refused"),
             ("hole.test", "", "timed out"),
+            (
+                "half.test",
+                "",
+                "timed out; the IPv6 addresses of \"half.test\" are not known: the name server 127.0.0.53 did not answer",
+            ),
         ];
         let mut text = "agent.connect_timeout = \"2s\"\n".to_owned();
         for (at, (name, keys, _)) in cases.iter().enumerate() {

@@ -246,12 +246,10 @@ impl Asking {
     /// What the name that has addresses lacks.
     fn lacks(&self, kind: RecordType, nothing: Nothing) -> ResolveError {
         let host = self.host.clone();
+        let missing = if kind == RecordType::A { Missing::Ipv4 } else { Missing::Ipv6 };
         match nothing {
-            Nothing::Unknown(failures) => ResolveError::NameServers { host, failures },
-            Nothing::NoName(by) | Nothing::NoRecord(by) => {
-                let missing = if kind == RecordType::A { Missing::Ipv4 } else { Missing::Ipv6 };
-                ResolveError::NoAddress { host, missing, by }
-            }
+            Nothing::Unknown(failures) => ResolveError::NameServers { host, of: missing, failures },
+            Nothing::NoName(by) | Nothing::NoRecord(by) => ResolveError::NoAddress { host, missing, by },
         }
     }
 
@@ -274,7 +272,7 @@ impl Asking {
                     told.push(failure);
                 }
             }
-            return Some(ResolveError::NameServers { host, failures: told });
+            return Some(ResolveError::NameServers { host, of: Missing::Any, failures: told });
         }
         let missing = match self.families {
             Families::Both => Missing::Any,

@@ -20,8 +20,8 @@ pub enum ResolveError {
     #[error("the name {host:?} has no {missing}, {by}{}", record(*.missing, *.by))]
     NoAddress { host: String, missing: Missing, by: SaidBy },
     /// No name server could tell.
-    #[error("the name {host:?} can't be resolved: {}", each(.failures))]
-    NameServers { host: String, failures: Vec<(IpAddr, NameServerError)> },
+    #[error("{}: {}", unknown(.host, *.of), each(.failures))]
+    NameServers { host: String, of: Missing, failures: Vec<(IpAddr, NameServerError)> },
     #[error("the name {host:?} can't be resolved: {} {why}", .path.display())]
     File { host: String, path: PathBuf, why: String },
     #[error("the name {host:?} can't be resolved: this host has no `getent`, which `resolver = \"system\"` asks")]
@@ -111,13 +111,23 @@ fn of_name_servers(failures: &[(IpAddr, NameServerError)]) -> &'static str {
     } else if all(|failure| matches!(failure, NameServerError::Code(ResponseCode::Refused))) {
         "let the name server answer this host, or name another one in /etc/resolv.conf"
     } else {
-        "the trouble is the name server's, not the name's: see its log, or name another one in /etc/resolv.conf"
+        "the name server could not find out: see its log, or name another one in /etc/resolv.conf"
+    }
+}
+
+/// What could not be found out.
+fn unknown(host: &str, of: Missing) -> String {
+    match of {
+        Missing::Any => format!("the name {host:?} can't be resolved"),
+        Missing::Ipv4 => format!("the IPv4 addresses of {host:?} are not known"),
+        Missing::Ipv6 => format!("the IPv6 addresses of {host:?} are not known"),
     }
 }
 
 /// The names that a short one was taken for.
 fn also(host: &str, asked: &[String]) -> String {
     match asked {
+        [] => String::new(),
         [one] if one == host.trim_end_matches('.') => String::new(),
         asked => format!(" (asked for: {})", asked.join(", ")),
     }

@@ -10,7 +10,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hickory_resolver::Hosts;
 use hickory_resolver::lookup::Lookup;
@@ -20,6 +20,9 @@ use tracing::warn;
 
 use super::dns::NameServers;
 use super::error::SaidBy;
+
+/// The addresses of a name, and who says so.
+pub(super) type Known = (Vec<IpAddr>, SaidBy);
 
 /// A file that can't be used, and why.
 type Unusable = (PathBuf, String);
@@ -39,28 +42,29 @@ impl Default for Files {
 
 impl Files {
     fn at(hosts: &Path, resolv_conf: &Path) -> Self {
-        Self { hosts: Mutex::new(Watched::new(hosts)), name_servers: Mutex::new(Watched::new(resolv_conf)) }
+        Self {
+            hosts: Mutex::new(Watched::new(hosts, Absent::IsEmpty)),
+            name_servers: Mutex::new(Watched::new(resolv_conf, Absent::IsWrong)),
+        }
     }
 
     /// What `/etc/hosts` says of `host`, and whom else to ask. Blocks on the disk.
-    #[expect(clippy::type_complexity, reason = "two answers to two questions")]
-    pub(super) fn look_up(&self, host: &str) -> (Option<(Vec<IpAddr>, SaidBy)>, Result<Arc<NameServers>, Unusable>) {
+    pub(super) fn look_up(&self, host: &str) -> (Option<Known>, Result<Arc<NameServers>, Unusable>) {
         let hosts = locked(&self.hosts).now(hosts);
         let known = hosts.ok().and_then(|hosts| of_host(&hosts, host)).map(|ips| (ips, SaidBy::HostsFile));
-        (known, locked(&self.name_servers).now(|bytes| NameServers::new(bytes?)))
+        (known, locked(&self.name_servers).now(NameServers::new))
     }
 }
 
-fn locked<T>(watched: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn locked<T>(watched: &Mutex<T>) -> MutexGuard<'_, T> {
     watched.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A host without the file has no entry.
-fn hosts(bytes: Result<&[u8], String>) -> Result<Hosts, String> {
+/// In no matter which encoding, since comments may have any.
+fn hosts(bytes: &[u8]) -> Result<Hosts, String> {
     let mut hosts = Hosts::default();
-    if let Ok(bytes) = bytes {
-        hosts.read_hosts_conf(bytes).map_err(|error| format!("can't be understood: {error}"))?;
-    }
+    let text = String::from_utf8_lossy(bytes);
+    hosts.read_hosts_conf(text.as_bytes()).map_err(|error| format!("can't be understood: {error}"))?;
     Ok(hosts)
 }
 
@@ -74,42 +78,51 @@ fn of_host(hosts: &Hosts, host: &str) -> Option<Vec<IpAddr>> {
     (!ips.is_empty()).then_some(ips)
 }
 
+/// What a file that is not there means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    IsEmpty,
+    IsWrong,
+}
+
 /// A file and what it said when it could last be used.
 #[derive(Debug)]
 struct Watched<T> {
     path: PathBuf,
+    absent: Absent,
     /// What was read last.
     read: Option<Result<Vec<u8>, String>>,
     good: Option<Arc<T>>,
     /// Why what was read last can't be used.
-    wrong: Option<String>,
+    wrong: String,
 }
 
 impl<T> Watched<T> {
-    fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), read: None, good: None, wrong: None }
+    fn new(path: &Path, absent: Absent) -> Self {
+        Self { path: path.to_owned(), absent, read: None, good: None, wrong: String::new() }
     }
 
     /// What it says now, or what it said before it went wrong.
-    fn now(&mut self, understand: impl Fn(Result<&[u8], String>) -> Result<T, String>) -> Result<Arc<T>, Unusable> {
+    fn now(&mut self, understand: impl Fn(&[u8]) -> Result<T, String>) -> Result<Arc<T>, Unusable> {
         // They are small, and their times don't tell a change within a tick of the kernel's clock.
-        let read = fs::read(&self.path).map_err(|error| format!("can't be read: {}", plain(&error)));
+        let read = match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.absent == Absent::IsEmpty => Ok(Vec::new()),
+            read => read.map_err(|error| format!("can't be read: {}", plain(&error))),
+        };
         if self.read.as_ref() != Some(&read) {
-            self.wrong = None;
-            match understand(read.as_deref().map_err(Clone::clone)) {
+            match read.as_deref().map_err(Clone::clone).and_then(understand) {
                 Ok(good) => self.good = Some(Arc::new(good)),
-                Err(why) => self.wrong = Some(why),
-            }
-            if let (Some(why), Some(_)) = (&self.wrong, &self.good) {
-                let file = self.path.display();
-                warn!(
-                    hint = "correct the file; it is looked at whenever a name is resolved",
-                    "{file} {why}: what it said before goes on to count"
-                );
+                Err(why) => {
+                    let then =
+                        if self.good.is_some() { "what it said before goes on to count" } else { "it is left out" };
+                    let hint = "correct the file; it is read again whenever a name is resolved";
+                    warn!(hint, "{} {why}: {then}", self.path.display());
+                    self.wrong = why;
+                }
             }
             self.read = Some(read);
         }
-        self.good.clone().ok_or_else(|| (self.path.clone(), self.wrong.clone().unwrap_or_default()))
+        self.good.clone().ok_or_else(|| (self.path.clone(), self.wrong.clone()))
     }
 }
 
@@ -146,7 +159,7 @@ mod tests {
 
         let known = |files: &Files| files.look_up("DB").0;
         assert_eq!(known(&files), None);
-        fs::write(&hosts, "192.0.2.1 other db # the old one\n2001:db8::1 db\n").unwrap();
+        fs::write(&hosts, b"192.0.2.1 other db # the old \xf6ne\n2001:db8::1 db\n").unwrap();
         let ips: Vec<IpAddr> = ["2001:db8::1", "192.0.2.1"].map(|text| text.parse().unwrap()).to_vec();
         assert_eq!(known(&files), Some((ips, SaidBy::HostsFile)));
         fs::remove_file(&hosts).unwrap();
