@@ -96,7 +96,8 @@ fn an_address_that_lives_is_reached_beside_one_that_swallows_everything() {
         slotd.await_state("shop", "streaming").await;
         assert_eq!(families(&cluster).await, "4");
 
-        let config = config::parse(&slotd.config_path(), &entry, &|_| None).unwrap();
+        let text = format!("agent.state_dir = \"/nowhere\"\n{entry}");
+        let config = config::parse(&slotd.config_path(), &text, &|_| None).unwrap();
         let begun = Instant::now();
         connector().sql(&config.databases[0].connection).await.unwrap();
         let taken = begun.elapsed();
