@@ -62,6 +62,8 @@ install_missing() {
     command -v npm >/dev/null || missing+=(npm)
     command -v tar >/dev/null || missing+=(tar)
     command -v openssl >/dev/null || missing+=(openssl)
+    # For tests that make networks of their own.
+    command -v ip >/dev/null || missing+=(iproute2)
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || fail "${missing[*]} is missing, and there is no apt-get: install it by hand"
     if [ "$(id -u)" -ne 0 ]; then
