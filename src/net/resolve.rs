@@ -16,7 +16,7 @@ use futures_util::stream::{self, BoxStream};
 use hickory_resolver::proto::rr::RecordType;
 use rustix::net::{AddressFamily, SocketType, netdevice};
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config;
 pub use error::{Missing, NameServerError, ResolveError, SaidBy};
@@ -93,8 +93,8 @@ impl Resolver {
 /// Files first; they are read off the threads that carry the streams.
 async fn own(files: Arc<Files>, host: String, families: Families, deadline: Instant) -> Answers {
     let name = host.clone();
-    let Ok((known, name_servers)) = spawn_blocking(move || files.look_up(&name)).await else {
-        return stream::empty().boxed();
+    let Ok(Ok((known, name_servers))) = timeout_at(deadline, spawn_blocking(move || files.look_up(&name))).await else {
+        return only(Err(ResolveError::FilesLate { host }));
     };
     if let Some((ips, by)) = known.or_else(|| loopback(&host)) {
         return only(addresses(ips, families).ok_or(ResolveError::NoAddress { host, missing: Missing::Ipv6, by }));

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use slotd::config;
@@ -288,6 +289,26 @@ fn name_servers_are_asked_in_their_order_and_a_dead_one_stops_nothing() {
         let mut slotd = Slotd::run(&entry(&cluster, "db.test", "db.test", ""));
         slotd.await_state("db.test", "streaming").await;
         assert_eq!(second.names_asked(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn hundreds_of_names_are_resolved_at_once() {
+    on_a_host(Network::Both, async |_| {
+        let server = NameServer::at("127.0.0.53").await;
+        let names: Vec<_> = (0..500).map(|number| format!("db{number}.test")).collect();
+        for name in &names {
+            server.says_late(
+                name,
+                RecordType::A,
+                Duration::from_millis(20),
+                Said::Addresses(vec![HERE_V4.parse().unwrap()], 60),
+            );
+        }
+        let resolver = Resolver::new(config::Resolver::Hickory);
+        for found in join_all(names.iter().map(|name| look_up(&resolver, name))).await {
+            assert_eq!(found.unwrap(), [HERE_V4]);
+        }
     });
 }
 

@@ -24,6 +24,8 @@ pub enum ResolveError {
     NameServers { host: String, of: Missing, failures: Vec<(IpAddr, NameServerError)> },
     #[error("the name {host:?} can't be resolved: {} {why}", .path.display())]
     File { host: String, path: PathBuf, why: String },
+    #[error("the name {host:?} can't be resolved: /etc/hosts and /etc/resolv.conf could not be read in time")]
+    FilesLate { host: String },
     #[error("the name {host:?} can't be resolved: this host has no `getent`, which `resolver = \"system\"` asks")]
     NoGetent { host: String },
     #[error("this system knows no {missing} of the name {host:?}, says `{command}`")]
@@ -84,6 +86,7 @@ impl ResolveError {
                 "give {} a line `nameserver ADDRESS`, or set `resolver = \"system\"` under [agent]",
                 path.display()
             ),
+            Self::FilesLate { .. } => "see what the disk that /etc is on waits for".to_owned(),
             Self::NoGetent { .. } => {
                 "install it (Debian's libc-bin, Red Hat's glibc-common), or leave `resolver` under [agent] out".to_owned()
             }
