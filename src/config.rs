@@ -34,7 +34,7 @@ pub use diagnostics::{Mistake, Mistakes, Severity, Style, render_all};
 pub use file::{Reloaded, load, parse, reload};
 pub use locate::{EXAMPLE, NoFile, Surroundings};
 pub use model::{
-    Agent, Budget, Config, Connection, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Publish, Scope,
-    Server, SinkConfig, Status, Tls, TlsMode,
+    Agent, Budget, Config, Connection, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Publish,
+    Resolver, Scope, Server, SinkConfig, Status, Tls, TlsMode,
 };
 pub use secret::{Password, PasswordError};

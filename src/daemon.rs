@@ -30,8 +30,6 @@ pub enum StartError {
     Listen(#[from] http::ServeError),
     #[error(transparent)]
     Positions(#[from] PositionsError),
-    #[error("the names of this host's resolver can't be read: {0}")]
-    Resolver(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("signals can't be received: {0}")]
     Signals(#[source] std::io::Error),
     #[error("the state directory {path} can't be used: {source}")]
@@ -70,7 +68,7 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     let close = CancellationToken::new();
     let serving = tokio::spawn(http::serve(listeners, registry.clone(), commands.clone(), close.clone()));
 
-    let resolver = Resolver::from_system().map_err(|error| StartError::Resolver(error.into()))?;
+    let resolver = Resolver::new(config.agent.resolver);
     let connector =
         Connector::new(resolver, config.agent.connect_timeout, config.agent.wal_sender_timeout, format!("slotd/{id}"));
     info!(file = %file.display(), state_dir = %state_dir.display(), databases = config.databases.len(), "slotd {} begins", env!("CARGO_PKG_VERSION"));

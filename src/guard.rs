@@ -118,12 +118,9 @@ async fn look_through_any(connector: &Connector, slots: &mut [Watched]) -> Resul
 
 /// Whether the other databases would meet the same: nobody answers.
 const fn is_away(error: &SqlError) -> bool {
-    use ConnectError::{Dial, Io, Resolve, Socket, Timeout};
+    use ConnectError::{Io, Reach, Socket, Timeout};
 
-    matches!(
-        error,
-        SqlError::Silent { .. } | SqlError::Connect(Dial(_) | Io(_) | Resolve(_) | Socket { .. } | Timeout { .. })
-    )
+    matches!(error, SqlError::Silent { .. } | SqlError::Connect(Io(_) | Reach(_) | Socket { .. } | Timeout { .. }))
 }
 
 async fn look(connector: &Connector, door: &Database, slots: &[Watched]) -> Result<(), SqlError> {

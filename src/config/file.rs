@@ -13,7 +13,9 @@ use super::read::Reader;
 use super::source::{Draft, Source};
 use super::table::Table;
 use super::wrong::Wrong;
-use super::{Agent, Config, Http, LogLevel, Mistake, Mistakes, Severity, Surroundings, across, database, keys, sinks};
+use super::{
+    Agent, Config, Http, LogLevel, Mistake, Mistakes, Resolver, Severity, Surroundings, across, database, keys, sinks,
+};
 
 /// Where health is answered unless the file says otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7356);
@@ -148,6 +150,7 @@ fn agent(table: &Table<'_>, dir: &Path, here: Surroundings<'_>) -> Agent {
         ("debug", LogLevel::Debug),
         ("trace", LogLevel::Trace),
     ];
+    const RESOLVERS: &[(&str, Resolver)] = &[("hickory", Resolver::Hickory), ("system", Resolver::System)];
     let given = table.parsed("state_dir", |text| path_in(dir, text)).map(|at| at.value);
     let state_dir = given.or_else(|| here.state_dir().map(|path| dir.join(path))).unwrap_or_else(|| {
         if table.key("state_dir").is_none() {
@@ -164,6 +167,7 @@ fn agent(table: &Table<'_>, dir: &Path, here: Surroundings<'_>) -> Agent {
         log: table.choice("log", LEVELS).map_or(LogLevel::Info, |at| at.value),
         grace: table.time("grace", Duration::ZERO, Duration::from_mins(1)),
         connect_timeout: table.time("connect_timeout", least, Duration::from_secs(10)),
+        resolver: table.choice("resolver", RESOLVERS).map_or(Resolver::Hickory, |at| at.value),
         stop_timeout: table.time("stop_timeout", least, Duration::from_secs(20)),
         sink_stall_timeout: table.time("sink_stall_timeout", least, Duration::from_secs(30)),
         wal_sender_timeout: table.time("wal_sender_timeout", least, Duration::from_secs(10)),

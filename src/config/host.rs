@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use super::Host;
 use super::wrong::Wrong;
 
-/// The longest name that DNS carries.
+/// The longest name that DNS carries, and the longest part of one between two dots.
 const MAX_HOST_BYTES: usize = 253;
+const MAX_LABEL_BYTES: usize = 63;
 
 /// Reads `hostname`: `db.example.com`, `10.0.0.1`, `::1`, `[::1]`, `fe80::1%eth0`, `/run/postgresql`.
 pub(super) fn host(text: &str) -> Result<Host, Wrong> {
@@ -54,7 +55,9 @@ fn name(text: &str) -> Result<Host, Wrong> {
         let wrong = Wrong::new("a host name is made of letters, digits, `-`, `.` and `_`");
         return Err(if odd.is_ascii() { wrong } else { wrong.hint("write the name as DNS has it (`xn--…`)") });
     }
-    if text.len() > MAX_HOST_BYTES || text.trim_end_matches('.').split('.').any(str::is_empty) {
+    let is_label = |label: &str| (1..=MAX_LABEL_BYTES).contains(&label.len());
+    // Where `getent` is asked, a name that begins with `-` would be an option.
+    if text.len() > MAX_HOST_BYTES || text.starts_with('-') || !text.trim_end_matches('.').split('.').all(is_label) {
         return Err(Wrong::new("this is neither a host name nor an address"));
     }
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
@@ -117,6 +120,8 @@ mod tests {
             "db/shop",
             "http://db",
             "bücher.example",
+            "-A",
+            &"a".repeat(64),
         ] {
             assert!(host(bad).is_err(), "{bad:?}");
         }

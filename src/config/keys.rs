@@ -2,8 +2,16 @@
 
 pub(super) const TOP: &[&str] = &["agent", "http", "postgres_databases", "sinks"];
 
-pub(super) const AGENT: &[&str] =
-    &["connect_timeout", "grace", "log", "sink_stall_timeout", "state_dir", "stop_timeout", "wal_sender_timeout"];
+pub(super) const AGENT: &[&str] = &[
+    "connect_timeout",
+    "grace",
+    "log",
+    "resolver",
+    "sink_stall_timeout",
+    "state_dir",
+    "stop_timeout",
+    "wal_sender_timeout",
+];
 
 pub(super) const HTTP: &[&str] = &["listen", "public_status"];
 

@@ -30,12 +30,22 @@ pub struct Agent {
     /// Trouble younger than this warns and does not fail.
     pub grace: Duration,
     pub connect_timeout: Duration,
+    pub resolver: Resolver,
     /// How long a clean stop may take.
     pub stop_timeout: Duration,
     /// How long a sink may be blocked before the copy is ended.
     pub sink_stall_timeout: Duration,
     /// The server's patience with our own replication connections.
     pub wal_sender_timeout: Duration,
+}
+
+/// Who turns names into addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolver {
+    /// slotd itself, by /etc/hosts and the name servers of /etc/resolv.conf.
+    Hickory,
+    /// `getent`, by what /etc/nsswitch.conf names.
+    System,
 }
 
 /// How much is logged.

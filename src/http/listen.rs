@@ -7,10 +7,13 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixSocket};
 
 use super::guard::Exposure;
 use crate::config;
+
+/// How many who connect to the Unix socket may wait to be taken up.
+const BACKLOG: u32 = 128;
 
 /// Why a listener could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -114,11 +117,14 @@ impl ControlSocket {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
             Err(other) => return Err(wrong(other)),
         }
-        // Made beside, given its mode, then renamed: at no moment can it be opened with the mode of the umask.
+        // Made beside, so that it takes a dead one's place at once; and given its mode before it listens, since until then
+        // nobody can connect, whatever the umask allows.
         let beside = path.with_extension("new");
         remove(&beside).map_err(wrong)?;
-        let listener = UnixListener::bind(&beside).map_err(wrong)?;
+        let socket = UnixSocket::new_stream().map_err(wrong)?;
+        socket.bind(&beside).map_err(wrong)?;
         fs::set_permissions(&beside, fs::Permissions::from_mode(0o660)).map_err(wrong)?;
+        let listener = socket.listen(BACKLOG).map_err(wrong)?;
         fs::rename(&beside, &path).map_err(wrong)?;
         let made = fs::symlink_metadata(&path).map_err(wrong)?;
         let file = SocketFile { inode: (made.dev(), made.ino()), path };

@@ -1,65 +1,52 @@
 //! Racing the addresses of a server.
 //!
 //! Families alternate, a try that is slow gets company after 250 ms, the first TCP connection wins, and the error of
-//! every attempt is kept.
+//! every attempt is kept. Nothing waits for an answer about the other family: IPv4 addresses alone are held back for
+//! 50 ms, so that IPv6 can go first.
 //!
-//! Source: RFC 8305, section 5.
+//! Source: RFC 8305, sections 3 to 5.
 
-use std::collections::VecDeque;
-use std::fmt;
+mod error;
+mod queue;
+
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
+
+use super::resolve::{Answers, Families};
+pub use error::{DialError, ReachError};
+use queue::Queue;
 
 /// How long an attempt runs alone.
 const STAGGER: Duration = Duration::from_millis(250);
+/// How long IPv4 addresses wait for the answer about IPv6.
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 /// A peer that answers nothing for this long is gone; an idle one is asked after half of it.
 const DEAD_PEER: Duration = Duration::from_secs(30);
 
-/// Every attempt failed.
-#[derive(Debug)]
-pub struct DialError {
-    /// At least one.
-    pub attempts: Vec<(SocketAddr, io::Error)>,
-}
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (address, error)) in self.attempts.iter().enumerate() {
-            let between = if at == 0 { "" } else { "; " };
-            write!(f, "{between}{address}: {}", plain(error))?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for DialError {}
-
-/// An error of the operating system without its number.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
-}
-
-/// Connects to the first of `addresses` that answers until `deadline`.
+/// Connects to the first address that answers until `deadline`, of those that `answers` gives by then.
 ///
 /// # Errors
-/// None does; what each said.
-pub async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, DialError> {
-    let mut waiting = VecDeque::from(alternate(addresses));
+/// There is no address, or none answers; what each said.
+pub async fn race(mut answers: Answers, families: Families, deadline: Instant) -> Result<TcpStream, ReachError> {
+    let mut failed = DialError::new(families);
+    let mut queue = Queue::default();
     let mut silent = Vec::new();
     let mut running = FuturesUnordered::new();
-    let mut attempts = Vec::new();
+    let mut is_asking = true;
+    let mut next_start = Instant::now();
     loop {
-        if let Some(address) = waiting.pop_front() {
+        if next_start <= Instant::now()
+            && let Some(address) = queue.pop()
+        {
             silent.push(address);
             running.push(async move { (address, TcpStream::connect(address).await) });
+            next_start = Instant::now() + STAGGER;
         }
         tokio::select! {
             biased;
@@ -67,15 +54,37 @@ pub async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpSt
                 Ok(stream) => return Ok(stream),
                 Err(error) => {
                     silent.retain(|running| *running != address);
-                    attempts.push((address, error));
+                    failed.attempts.push((address, error));
+                    next_start = Instant::now();
                 }
             },
-            () = sleep_until(deadline), if !silent.is_empty() => {
-                attempts.extend(silent.into_iter().map(|address| (address, io::ErrorKind::TimedOut.into())));
-                return Err(DialError { attempts });
+            answer = answers.next(), if is_asking => match answer {
+                Some(Ok(addresses)) => {
+                    let are_first = queue.is_fresh();
+                    queue.add(addresses);
+                    if queue.prefers_ipv6() {
+                        next_start = Instant::now();
+                    } else if are_first {
+                        next_start = Instant::now() + RESOLUTION_DELAY;
+                    }
+                }
+                Some(Err(error)) => failed.unresolved.push(error),
+                None => {
+                    is_asking = false;
+                    if !queue.is_begun() {
+                        next_start = Instant::now();
+                    }
+                }
+            },
+            // The answers end by the deadline themselves, each with its reason.
+            () = sleep_until(deadline), if !(is_asking || running.is_empty() && queue.is_empty()) => {
+                let timed_out = |address| (address, io::ErrorKind::TimedOut.into());
+                failed.attempts.extend(silent.into_iter().map(timed_out));
+                failed.untried = queue.rest();
+                return Err(failed.into());
             }
-            () = sleep(STAGGER), if !waiting.is_empty() => {}
-            else => return Err(DialError { attempts }),
+            () = sleep_until(next_start), if !queue.is_empty() => {}
+            else => return Err(failed.into()),
         }
     }
 }
@@ -90,57 +99,116 @@ fn tune(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// The addresses with their families in turn, beginning with the first one's.
-fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else { return addresses };
-    let (mut leading, mut other): (VecDeque<_>, VecDeque<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == first);
-    let mut order = Vec::with_capacity(leading.len() + other.len());
-    while !leading.is_empty() || !other.is_empty() {
-        order.extend(leading.pop_front());
-        order.extend(other.pop_front());
-    }
-    order
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::net::{IpAddr, SocketAddr};
 
+    use futures_util::stream;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::super::resolve::{Missing, ResolveError, SaidBy};
     use super::*;
 
-    #[test]
-    fn families_take_turns() {
-        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let given = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"].map(address).to_vec();
-        let order = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(address).to_vec();
-        assert_eq!(alternate(given), order);
-    }
-
-    #[tokio::test]
-    async fn a_refused_address_does_not_hide_one_that_answers() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let open = listener.local_addr().unwrap();
-        assert_eq!(race(vec![closed, open], soon()).await.unwrap().peer_addr().unwrap(), open);
-        let error = race(vec![closed], soon()).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("{closed}: connection refused"));
+    /// An answer that comes so late.
+    fn late(millis: u64, addresses: &[SocketAddr]) -> Answers {
+        let addresses = addresses.to_vec();
+        stream::once(async move {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            Ok(addresses)
+        })
+        .boxed()
     }
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(60)
     }
 
+    async fn listener(ip: &str) -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    async fn closed() -> SocketAddr {
+        listener("127.0.0.1").await.1
+    }
+
+    /// Full as soon as one is waiting: the next connection hangs.
+    async fn silent(ip: &str) -> (TcpListener, TcpStream, SocketAddr) {
+        let ip: IpAddr = ip.parse().unwrap();
+        let socket = if ip.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.unwrap();
+        socket.bind(SocketAddr::new(ip, 0)).unwrap();
+        let full = socket.listen(0).unwrap();
+        let address = full.local_addr().unwrap();
+        let waiting = TcpStream::connect(address).await.unwrap();
+        (full, waiting, address)
+    }
+
     #[tokio::test]
-    async fn what_one_address_said_is_kept_when_another_says_nothing() {
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        // Full as soon as one is waiting: the next connection hangs.
-        let full = tokio::net::TcpSocket::new_v4().unwrap();
-        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let full = full.listen(0).unwrap();
-        let silent = full.local_addr().unwrap();
-        let _waiting = TcpStream::connect(silent).await.unwrap();
-        let error = race(vec![closed, silent], Instant::now() + Duration::from_secs(1)).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("{closed}: connection refused; {silent}: timed out"));
+    async fn a_refused_address_does_not_hide_one_that_answers() {
+        let (_listener, open) = listener("127.0.0.1").await;
+        let closed = closed().await;
+        let won = race(late(0, &[closed, open]), Families::Both, soon()).await.unwrap();
+        assert_eq!(won.peer_addr().unwrap(), open);
+        let error = race(late(0, &[closed]), Families::Both, soon()).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("no address answers: {closed}: connection refused"));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_gets_company() {
+        let (_full, _waiting, silent) = silent("::1").await;
+        let (_listener, open) = listener("127.0.0.1").await;
+        let begun = Instant::now();
+        let won = race(late(0, &[silent, open]), Families::Both, soon()).await.unwrap();
+        assert_eq!(won.peer_addr().unwrap(), open);
+        assert!(begun.elapsed() >= STAGGER, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_each_address_said_is_kept_and_which_were_never_tried() {
+        let closed = closed().await;
+        let (_full, _waiting, silent) = silent("127.0.0.1").await;
+        let many = [closed, silent, silent, silent];
+        let error = race(late(0, &many), Families::Both, Instant::now() + STAGGER * 3 / 2).await.unwrap_err();
+        let said = format!(
+            "no address answers: {closed}: connection refused; {silent}: timed out; {silent}: not tried, for lack of time"
+        );
+        assert!(error.to_string().starts_with(&said[..said.len() - 40]), "{error}");
+        assert!(error.to_string().ends_with("not tried, for lack of time"), "{error}");
+    }
+
+    /// The one that came first, of an IPv4 address at once and an IPv6 address so late.
+    async fn first_of(late_by: u64) -> bool {
+        let ((_four, v4), (_six, v6)) = (listener("127.0.0.1").await, listener("::1").await);
+        let answers = stream::select(late(0, &[v4]), late(late_by, &[v6])).boxed();
+        race(answers, Families::Both, soon()).await.unwrap().peer_addr().unwrap().is_ipv6()
+    }
+
+    #[tokio::test]
+    async fn ipv4_waits_a_moment_for_ipv6_and_no_longer() {
+        assert!(first_of(5).await);
+        assert!(!first_of(3_600_000).await);
+    }
+
+    #[tokio::test]
+    async fn ipv4_goes_at_once_where_ipv6_is_known_to_be_missing() {
+        let (_listener, open) = listener("127.0.0.1").await;
+        let begun = Instant::now();
+        race(late(0, &[open]), Families::Both, soon()).await.unwrap();
+        assert!(begun.elapsed() < RESOLUTION_DELAY, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_when_all_others_have_failed_is_used() {
+        let (_listener, open) = listener("::1").await;
+        let answers = stream::select(late(0, &[closed().await]), late(150, &[open])).boxed();
+        assert_eq!(race(answers, Families::Both, soon()).await.unwrap().peer_addr().unwrap(), open);
+    }
+
+    #[tokio::test]
+    async fn a_host_without_an_address_is_told_as_such() {
+        let why = ResolveError::NoAddress { host: "db".to_owned(), missing: Missing::Any, by: SaidBy::HostsFile };
+        let error = race(stream::iter([Err(why)]).boxed(), Families::Both, soon()).await.unwrap_err();
+        assert_eq!(error.to_string(), "the name \"db\" has no address, says /etc/hosts");
     }
 }

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::turns::{Turn, Turns};
 use crate::config::{Connection, Host, Password, PasswordError, TlsMode};
-use crate::net::dial::{self, DialError};
-use crate::net::resolve::{self, Families, ResolveError, Resolver};
+use crate::net::dial::{self, ReachError};
+use crate::net::resolve::{self, Families, Resolver};
 use crate::net::tls::{self, TlsClients, TlsError, Verify};
 use crate::net::{Socket, Stream};
 use crate::wire::ServerError;
@@ -27,8 +27,6 @@ use crate::wire::login::{Channel, Login, LoginError, Progress};
 /// A server could not be connected to; the variant is the step that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("no address answers: {0}")]
-    Dial(#[source] DialError),
     #[error("the server's bytes are not Postgres': {0}")]
     Frame(#[source] FrameError),
     #[error("the connection broke off during the login: {0}")]
@@ -38,7 +36,7 @@ pub enum ConnectError {
     #[error("{0}")]
     Password(#[source] PasswordError),
     #[error("{0}")]
-    Resolve(#[source] ResolveError),
+    Reach(#[source] ReachError),
     #[error("the socket {path} can't be connected to: {source}")]
     Socket {
         path: PathBuf,
@@ -125,7 +123,7 @@ impl Connector {
     /// A stream on which the server awaits a startup message, and what is below it.
     pub(super) async fn dial(&self, to: &Connection, deadline: Instant) -> Result<(Stream, Channel), ConnectError> {
         let families = if to.ipv6 { Families::Ipv6 } else { Families::Both };
-        let (addresses, name) = match &to.host {
+        let (answers, name) = match &to.host {
             Host::Socket(folder) => {
                 let path = folder.join(format!(".s.PGSQL.{}", to.port));
                 let connect = async {
@@ -136,17 +134,10 @@ impl Connector {
                 let stream = self.step("connecting to the socket", deadline, connect).await?;
                 return Ok((Stream::Unix(Socket::new(stream)), Channel::Trusted { end_point: None }));
             }
-            Host::Address { ip, zone } => {
-                let address = resolve::literal(*ip, zone.as_deref(), to.port, families);
-                (vec![address.map_err(ConnectError::Resolve)?], ip.to_string())
-            }
-            Host::Name(name) => {
-                let lookup =
-                    async { self.resolver.lookup(name, to.port, families).await.map_err(ConnectError::Resolve) };
-                (self.step("resolving the name", deadline, lookup).await?, name.clone())
-            }
+            Host::Address { ip, zone } => (resolve::literal(*ip, zone.as_deref(), to.port, families), ip.to_string()),
+            Host::Name(name) => (self.resolver.lookup(name, to.port, families, deadline), name.clone()),
         };
-        let tcp = dial::race(addresses, deadline).await.map_err(ConnectError::Dial)?;
+        let tcp = dial::race(answers, families, deadline).await.map_err(ConnectError::Reach)?;
         let Some(wish) = &to.tls else {
             let channel = if is_loopback(&tcp) {
                 Channel::Trusted { end_point: None }

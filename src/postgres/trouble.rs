@@ -7,7 +7,7 @@
 //! servers of 15 to 18.
 
 use crate::config::{Connection, Host};
-use crate::net::resolve::ResolveError;
+use crate::net::dial::ReachError;
 use crate::net::tls::TlsError;
 use crate::postgres::{ConnectError, ReplicationError, SqlError};
 use crate::status::{Reason, Trouble};
@@ -77,7 +77,9 @@ pub fn of_connect(error: &ConnectError, to: &Connection) -> Diagnosis {
     let place = address(to);
     let connection = |sentence: String, hint: &str| diagnosis(Class::Retry, Reason::Connection, sentence, hint);
     match error {
-        ConnectError::Dial(_) | ConnectError::Socket { .. } => connection(
+        ConnectError::Reach(source @ ReachError::Resolve(_)) => connection(error.to_string(), &source.hint()),
+        ConnectError::Reach(source) => connection(format!("{place}: {error}"), &source.hint()),
+        ConnectError::Socket { .. } => connection(
             format!("{place}: {error}"),
             "start the server, or correct `hostname` and `port`; listen_addresses and a firewall can be in the way too",
         ),
@@ -94,14 +96,6 @@ pub fn of_connect(error: &ConnectError, to: &Connection) -> Diagnosis {
             error.to_string(),
             "make `password_file` a file that the user of slotd can read",
         ),
-        ConnectError::Resolve(source) => {
-            let hint = match source {
-                ResolveError::NotIpv6 { .. } => "give an IPv6 address, or leave `ipv6` out",
-                ResolveError::Zone { .. } => "name an interface of this host behind the `%`",
-                ResolveError::Lookup { .. } => "correct `hostname`, or the name server's answer",
-            };
-            connection(error.to_string(), hint)
-        }
         ConnectError::Sql(source) => match source.as_db_error() {
             Some(server) => of_server(Step::Connect, &ServerError::from_sql(server), to),
             None => connection(format!("{place}: {error}"), "see the server's log"),

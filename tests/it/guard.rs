@@ -35,7 +35,8 @@ async fn databases_that_let_nobody_in_keep_the_others_from_nothing() {
     });
     let slots: Vec<_> = slots.collect();
     let patience = Duration::from_secs(60);
-    let connector = Connector::new(Resolver::from_system().unwrap(), patience, patience, "slotd/test".to_owned());
+    let connector =
+        Connector::new(Resolver::new(config::Resolver::Hickory), patience, patience, "slotd/test".to_owned());
     let begun = Instant::now();
     let _watch = AbortOnDropHandle::new(tokio::spawn(guard::watch(connector, slots, CancellationToken::new())));
     for told in &mut seen {

@@ -53,7 +53,8 @@ fn declared(text: &str) -> Arc<Database> {
 /// What both kinds of session say: replication first, SQL second; `None` where the login succeeds.
 async fn logins(database: &Database) -> [Option<Diagnosis>; 2] {
     let patience = Duration::from_secs(60);
-    let connector = Connector::new(Resolver::from_system().unwrap(), patience, patience, "slotd/test".to_owned());
+    let connector =
+        Connector::new(Resolver::new(config::Resolver::Hickory), patience, patience, "slotd/test".to_owned());
     let to = &database.connection;
     let said = |error| trouble::of_connect(&error, to);
     [connector.replication(to).await.err().map(said), connector.sql(to).await.err().map(said)]

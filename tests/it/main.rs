@@ -39,6 +39,8 @@ mod messages;
 #[cfg(test)]
 mod mute;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod proof;
 #[cfg(test)]
 mod provision;

@@ -62,7 +62,8 @@ async fn a_server_that_goes_mute_after_the_login_is_told_with_what_it_left_unans
     mute.store(true, Ordering::Relaxed);
     let config = config::parse(Path::new("/nowhere/slotd.toml"), &entry, &|_| None).unwrap();
     let patience = Duration::from_secs(10);
-    let connector = Connector::new(Resolver::from_system().unwrap(), patience, patience, "slotd/test".to_owned());
+    let connector =
+        Connector::new(Resolver::new(config::Resolver::Hickory), patience, patience, "slotd/test".to_owned());
     let sql = connector.sql(&config.databases[0].connection).await.unwrap();
     // Nothing else happens here, so that time passes at once.
     tokio::time::pause();

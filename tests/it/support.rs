@@ -12,6 +12,8 @@ mod history;
 mod http;
 mod manager;
 mod middle;
+mod name_server;
+mod namespace;
 mod server;
 mod session;
 
@@ -27,7 +29,9 @@ pub(crate) use flow::{Flow, lines_have_their_place, ordinals};
 pub(crate) use history::{History, compare, is_committed, seed};
 pub(crate) use manager::{Manager, told_of};
 pub(crate) use middle::{Manner, Middle};
-pub(crate) use server::Options;
+pub(crate) use name_server::{NameServer, Said};
+pub(crate) use namespace::{HERE_V4, HERE_V6, HOLE_V4, HOLE_V6, LINK_LOCAL, Network, on_a_host};
+pub(crate) use server::{Options, children_of};
 
 pub(crate) use slotd::{Slotd, await_file, lines_of, lsn_of};
 pub(crate) use tls::Authority;

@@ -8,8 +8,8 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::config::{
-    Agent, Budget, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Password, Publish, Scope, SinkConfig,
-    Status, Tls, TlsMode, load, parse,
+    Agent, Budget, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Password, Publish, Resolver, Scope,
+    SinkConfig, Status, Tls, TlsMode, load, parse,
 };
 use crate::ident::{DatabaseName, SinkName, TableName};
 
@@ -48,6 +48,7 @@ fn an_empty_file_is_valid_and_has_all_defaults() {
             log: LogLevel::Info,
             grace: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
+            resolver: Resolver::Hickory,
             stop_timeout: Duration::from_secs(20),
             sink_stall_timeout: Duration::from_secs(30),
             wal_sender_timeout: Duration::from_secs(10),
@@ -86,6 +87,7 @@ state_dir = "state"
 log = "debug"
 grace = "2min"
 connect_timeout = "1500ms"
+resolver = "system"
 stop_timeout = "1h"
 sink_stall_timeout = "45s"
 wal_sender_timeout = "30s"
@@ -132,6 +134,7 @@ allow_sync_standby = true
     let agent = &config.agent;
     assert_eq!((agent.state_dir.as_path(), agent.log), (Path::new("/etc/slotd/state"), LogLevel::Debug));
     assert_eq!((agent.grace, agent.connect_timeout), (Duration::from_mins(2), Duration::from_millis(1500)));
+    assert_eq!(agent.resolver, Resolver::System);
     assert_eq!((agent.stop_timeout, agent.sink_stall_timeout), (Duration::from_hours(1), Duration::from_secs(45)));
     assert_eq!(agent.wal_sender_timeout, Duration::from_secs(30));
     assert_eq!(config.http, Http { listen: Some("[::]:80".parse().unwrap()), public_status: true });

@@ -259,7 +259,7 @@ fn run(command: &mut Command) -> Result<String, Failure> {
 }
 
 /// The processes whose parent is `parent`.
-fn children_of(parent: u32) -> Result<Vec<i32>, Failure> {
+pub(crate) fn children_of(parent: u32) -> Result<Vec<i32>, Failure> {
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Ok(pid) = entry?.file_name().to_string_lossy().parse() else { continue };
