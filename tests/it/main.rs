@@ -53,6 +53,8 @@ mod support;
 #[cfg(test)]
 mod sync_standby;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod types;
 #[cfg(test)]
 mod warnings;

@@ -93,7 +93,7 @@ impl fmt::Display for Alert {
             Meaning::Expired(ours) => {
                 f.write_str("the server refuses the client certificate as expired")?;
                 if let Some(shown) = &ours.shown {
-                    write!(f, ": it is valid until {}", When { at: shown.not_after, now: Timestamp::now() })?;
+                    write!(f, ": it was valid until {}", When { at: shown.not_after, now: Timestamp::now() })?;
                 }
                 ours.fmt(f)
             }

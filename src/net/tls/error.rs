@@ -39,7 +39,7 @@ pub enum TlsError {
     NoRoots(String),
     #[error("the server does not offer TLS")]
     NotOffered,
-    #[error("what the server sent after its yes to TLS is not TLS: {0}")]
+    #[error("what the server sends where TLS should begin is not TLS")]
     NotTls(#[source] rustls::Error),
     /// Bytes that came with the answer could have been put there by anyone.
     #[error("the server went on in plain text after its yes to TLS; nothing of that was taken")]

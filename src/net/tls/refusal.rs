@@ -108,6 +108,11 @@ impl Refusal {
                 "correct the clock of this host, or of the one that made the certificate; slotd tries again by itself"
                     .to_owned()
             }
+            Fault::OtherName if self.shown.as_ref().is_none_or(|shown| shown.names.is_empty()) => format!(
+                "have one made with {} in its subjectAltName, or write `ssl_mode = \"verify-ca\"`, which leaves the name \
+                 unverified",
+                self.host
+            ),
             Fault::OtherName => format!(
                 "give `hostname` as the certificate has it, have one made for {}, or write `ssl_mode = \"verify-ca\"`, \
                  which leaves the name unverified",
