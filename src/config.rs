@@ -4,7 +4,7 @@
 //! still be wrong without asking a server; other rooms never see TOML.
 //!
 //! A file goes through these hands: `source` knows what of its text may be shown, `read` gathers mistakes, `table`
-//! looks keys up, and `file`, `sinks`, `database`, `connection` and `across` say what the keys mean.
+//! looks keys up, and `file`, `sinks`, `database`, `connection`, `tls` and `across` say what the keys mean.
 
 mod across;
 mod connection;
@@ -23,6 +23,7 @@ mod series;
 mod sinks;
 mod source;
 mod table;
+mod tls;
 mod units;
 mod url;
 mod wrong;
@@ -34,7 +35,7 @@ pub use diagnostics::{Mistake, Mistakes, Severity, Style, render_all};
 pub use file::{Reloaded, load, parse, reload};
 pub use locate::{EXAMPLE, NoFile, Surroundings};
 pub use model::{
-    Agent, Budget, Config, Connection, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Publish,
-    Resolver, Scope, Server, SinkConfig, Status, Tls, TlsMode,
+    Agent, Budget, ChannelBinding, ClientCert, Config, Connection, Database, FileSinkConfig, Host, Http, Keep,
+    LogLevel, MinFree, Publish, Resolver, Scope, Server, SinkConfig, SslMode, SslNegotiation, Status, Tls, Trust,
 };
 pub use secret::{Password, PasswordError};

@@ -1,12 +1,13 @@
 //! `slotd check`.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::failure::{Exit, Failure};
 use super::{context, out};
 use crate::config::{Config, Password};
-use crate::net::tls::{TlsClient, Verify};
+use crate::net::tls::TlsClient;
 use crate::status::databases;
 
 pub(super) fn check(given: Option<PathBuf>) -> Result<Exit, Failure> {
@@ -26,26 +27,25 @@ fn named_files_are_right(config: &Config) -> bool {
     let mut right = true;
     for database in &config.databases {
         let to = &database.connection;
-        let mut look = |key: &str, path: &Path, looked: Result<(), Failure>| {
+        let mut wrong = |path: &Path, error: &dyn Error, hint: String| {
             let closed = fs::File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-            if let Err(Failure { sentence, .. }) = looked {
-                right &= closed;
-                let hint = if closed {
-                    "check as the user of the agent, or see that it may read the file".to_owned()
-                } else {
-                    format!("correct the file, or `{key}`")
-                };
-                let sentence = format!("{}: {sentence}", database.name);
-                out::complain(&Failure::new(Exit::WrongFile, sentence).hint(hint));
-            }
+            right &= closed;
+            let hint = if closed {
+                "check as the user of the agent, or see that it may read the file".to_owned()
+            } else {
+                hint
+            };
+            let Failure { sentence, .. } = Failure::because(Exit::WrongFile, error);
+            let sentence = format!("{}: {sentence}", database.name);
+            out::complain(&Failure::new(Exit::WrongFile, sentence).hint(hint));
         };
-        let because = |error: &dyn std::error::Error| Failure::because(Exit::WrongFile, error);
-        if let Password::File(path) = &to.password {
-            look("password_file", path, to.password.reveal().map(drop).map_err(|error| because(&error)));
+        if let Password::File(path) = &to.password
+            && let Err(error) = to.password.reveal()
+        {
+            wrong(path, &error, "correct the file, or `password_file`".to_owned());
         }
-        if let Some(path) = to.tls.as_ref().and_then(|tls| tls.root_cert.as_deref()) {
-            let client = TlsClient::new(Verify::Full, Some(path));
-            look("ssl_root_cert", path, client.map(drop).map_err(|error| because(&error)));
+        for error in to.tls.iter().flat_map(TlsClient::mistakes) {
+            wrong(&error.path, &error, error.hint());
         }
     }
     right

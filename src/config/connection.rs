@@ -11,7 +11,7 @@ use super::read::At;
 use super::table::Table;
 use super::url::{DEFAULT_PORT, Url, port_number, url};
 use super::wrong::Wrong;
-use super::{Connection, Host, Password, Tls, TlsMode, keys};
+use super::{Connection, Host, Password, keys, tls};
 use crate::ident::MAX_NAME_BYTES;
 
 /// What `url` says, and what therefore must not be said again.
@@ -39,7 +39,8 @@ pub(super) fn connection(table: &Table<'_>, dir: &Path) -> Option<Connection> {
         table.reader().error(&span, wrong.hint("leave out `password_file`, or the password"));
     }
     let ipv6 = table.flag("ipv6");
-    let tls = tls(table, dir, address.as_ref());
+    let tls = tls::tls(table, dir, address.as_ref().map(|address| &address.url.host));
+    let channel_binding = tls::channel_binding(table, tls.as_ref(), address.as_ref().map(|address| &address.url));
     let Address { url, span } = address?;
     if ipv6.as_ref().is_some_and(|at| at.value) {
         let never = match &url.host {
@@ -64,6 +65,7 @@ pub(super) fn connection(table: &Table<'_>, dir: &Path) -> Option<Connection> {
         username: url.username,
         password,
         tls,
+        channel_binding,
         ipv6: ipv6.is_some_and(|at| at.value),
     })
 }
@@ -140,55 +142,5 @@ fn name_on_server(text: &str) -> Result<String, Wrong> {
             Err(Wrong::new(format!("{rule}, and this one has {bytes}")))
         }
         _ => Ok(text.to_owned()),
-    }
-}
-
-fn tls(table: &Table<'_>, dir: &Path, address: Option<&Address>) -> Option<Tls> {
-    let reader = table.reader();
-    let ssl = table.flag("ssl");
-    let mode = table.parsed("ssl_mode", tls_mode);
-    let root_cert = table.parsed("ssl_root_cert", |text| path_in(dir, text));
-    let details = || table.first_of(&["ssl_mode", "ssl_root_cert"]);
-    if let Some(ssl) = &ssl
-        && !ssl.value
-    {
-        if let Some((key, span)) = details() {
-            let wrong = Wrong::new(format!("`{key}` is given, and `ssl = false` switches TLS off"));
-            reader.error_with(&span, wrong.hint("leave one of them out"), &ssl.span, "TLS is off here");
-        } else if address.is_some_and(|address| !address.url.host.is_local()) {
-            let wrong =
-                Wrong::new("this database is reached without TLS: its password and all changes can be read on the way");
-            reader.warn(&ssl.span, wrong.hint("leave `ssl = false` out"));
-        }
-        return None;
-    }
-    if let Some(address) = address
-        && matches!(address.url.host, Host::Socket(_))
-    {
-        let asked = ssl.map(|ssl| ("ssl", ssl.span)).or_else(details);
-        if let Some((key, span)) = asked {
-            let wrong = Wrong::new(format!("`{key}` asks for TLS, and a Unix socket has none"));
-            reader.error(&span, wrong.hint(format!("leave `{key}` out")));
-        }
-        return None;
-    }
-    let (mode, mode_span) = mode.map_or((TlsMode::VerifyFull, None), |at| (at.value, Some(at.span)));
-    if let (TlsMode::Require, Some(span), Some(_)) = (mode, mode_span, &root_cert) {
-        let wrong = Wrong::new("`ssl_mode = \"require\"` verifies nothing, so `ssl_root_cert` would not be used");
-        reader.error(&span, wrong.hint("write \"verify-ca\" or \"verify-full\", or leave `ssl_root_cert` out"));
-    }
-    Some(Tls { mode, root_cert: root_cert.map(|at| at.value) })
-}
-
-fn tls_mode(text: &str) -> Result<TlsMode, Wrong> {
-    match text {
-        "require" => Ok(TlsMode::Require),
-        "verify-ca" => Ok(TlsMode::VerifyCa),
-        "verify-full" => Ok(TlsMode::VerifyFull),
-        "disable" => Err(Wrong::new("TLS is switched off by another key").hint("write `ssl = false`")),
-        "allow" | "prefer" => {
-            Err(Wrong::new("TLS that is used only where it is offered protects nothing").hint("write \"require\""))
-        }
-        _ => Err(Wrong::new("the values are \"require\", \"verify-ca\", \"verify-full\"")),
     }
 }

@@ -19,6 +19,7 @@ pub(super) const SINK: &[&str] = &["format", "keep", "min_free", "path", "rotate
 
 /// The keys of a database that say how it is reached.
 pub(super) const CONNECTION: &[&str] = &[
+    "channel_binding",
     "database",
     "hostname",
     "ipv6",
@@ -27,7 +28,11 @@ pub(super) const CONNECTION: &[&str] = &[
     "password_file",
     "port",
     "ssl",
+    "ssl_cert",
+    "ssl_crl",
+    "ssl_key",
     "ssl_mode",
+    "ssl_negotiation",
     "ssl_root_cert",
     "url",
     "username",
@@ -57,7 +62,11 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("host", "hostname"),
     ("hostaddr", "hostname"),
     ("passfile", "password_file"),
+    ("sslcert", "ssl_cert"),
+    ("sslcrl", "ssl_crl"),
+    ("sslkey", "ssl_key"),
     ("sslmode", "ssl_mode"),
+    ("sslnegotiation", "ssl_negotiation"),
     ("sslrootcert", "ssl_root_cert"),
     ("user", "username"),
 ];

@@ -175,6 +175,7 @@ pub struct Connection {
     pub password: Password,
     /// `None`: plain text, in so many words.
     pub tls: Option<Tls>,
+    pub channel_binding: ChannelBinding,
     /// Only IPv6 addresses.
     pub ipv6: bool,
 }
@@ -207,21 +208,72 @@ pub enum Host {
     Socket(PathBuf),
 }
 
-/// How TLS is verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How TLS is spoken. Two databases with equal ones share what was read from the files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tls {
-    pub mode: TlsMode,
-    /// `None`: the system's roots.
-    pub root_cert: Option<PathBuf>,
+    pub mode: SslMode,
+    /// What is shown to a server that asks who we are.
+    pub client_cert: Option<ClientCert>,
+    pub negotiation: SslNegotiation,
 }
 
 /// libpq's names for what is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsMode {
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SslMode {
     /// Encrypted; nothing verified.
     Require,
     /// The chain.
-    VerifyCa,
+    VerifyCa(Trust),
     /// The chain and the name.
-    VerifyFull,
+    VerifyFull(Trust),
+}
+
+/// Whom a chain has to lead to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Trust {
+    /// `None`: the system's roots.
+    pub root_cert: Option<PathBuf>,
+    /// Lists of what was revoked; with them each certificate of a chain needs the list of its issuer.
+    pub crl: Option<PathBuf>,
+}
+
+/// Our own certificate, in its file the chain to its authority behind it, and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientCert {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// How TLS begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SslNegotiation {
+    /// The server is asked first.
+    Postgres,
+    /// At once; servers of 17 and later.
+    Direct,
+}
+
+/// Whether a login has to be bound to the server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// Where server and certificate can.
+    Prefer,
+    /// SCRAM-SHA-256-PLUS and nothing else.
+    Require,
+}
+
+impl Tls {
+    /// Encrypted; nothing verified, nothing shown.
+    pub const REQUIRE: Self = Self { mode: SslMode::Require, client_cert: None, negotiation: SslNegotiation::Postgres };
+}
+
+impl SslMode {
+    /// What is trusted, where something is verified.
+    #[must_use]
+    pub const fn trust(&self) -> Option<&Trust> {
+        match self {
+            Self::Require => None,
+            Self::VerifyCa(trust) | Self::VerifyFull(trust) => Some(trust),
+        }
+    }
 }

@@ -20,6 +20,7 @@ const SHAPE: &str = "write it as \"postgresql://username:password@hostname:port/
 
 /// libpq's parameters, and what takes their place.
 const PARAMETERS: &[(&str, &str)] = &[
+    ("channel_binding", "`channel_binding`"),
     ("connect_timeout", "`connect_timeout` in [agent]"),
     ("dbname", "the path of the URL"),
     ("host", "`hostname`, in place of `url`"),
@@ -27,7 +28,11 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("passfile", "`password_file`"),
     ("password", "`password_file`, or the URL itself"),
     ("port", "the port in the URL"),
+    ("sslcert", "`ssl_cert`"),
+    ("sslcrl", "`ssl_crl`"),
+    ("sslkey", "`ssl_key`"),
     ("sslmode", "`ssl_mode`, or `ssl = false`"),
+    ("sslnegotiation", "`ssl_negotiation`"),
     ("sslrootcert", "`ssl_root_cert`"),
     ("user", "the user in the URL"),
 ];

@@ -6,15 +6,15 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
 
 use super::Socket;
+use super::tls::TlsSession;
 
 /// A connection, whatever it runs over.
 #[derive(Debug)]
 pub enum Stream {
     Plain(Socket<TcpStream>),
-    Tls(Box<TlsStream<Socket<TcpStream>>>),
+    Tls(Box<TlsSession>),
     Unix(Socket<UnixStream>),
 }
 
@@ -23,7 +23,7 @@ impl Stream {
     pub fn gather(&mut self) {
         match self {
             Self::Plain(socket) => socket.gather(),
-            Self::Tls(stream) => stream.get_mut().0.gather(),
+            Self::Tls(stream) => stream.socket().gather(),
             Self::Unix(socket) => socket.gather(),
         }
     }

@@ -15,10 +15,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use super::turns::{Turn, Turns};
-use crate::config::{Connection, Host, Password, PasswordError, TlsMode};
+use crate::config::{ChannelBinding, Connection, Host, Password, PasswordError, SslMode};
 use crate::net::dial::{self, ReachError};
 use crate::net::resolve::{self, Families, Resolver};
-use crate::net::tls::{self, TlsClients, TlsError, Verify};
+use crate::net::tls::{TlsClients, TlsError};
 use crate::net::{Socket, Stream};
 use crate::wire::ServerError;
 use crate::wire::frame::{self, Backend, FrameError};
@@ -49,6 +49,13 @@ pub enum ConnectError {
     Timeout { step: &'static str, patience: Duration },
     #[error("{0}")]
     Tls(#[source] TlsError),
+}
+
+impl ConnectError {
+    /// What broke a login off: a server that ends TLS says why in it.
+    pub(super) fn broken_off(error: io::Error) -> Self {
+        error.downcast().map_or_else(Self::Io, Self::Tls)
+    }
 }
 
 /// Connects to servers.
@@ -146,28 +153,28 @@ impl Connector {
             };
             return Ok((Stream::Plain(Socket::new(tcp)), channel));
         };
-        let verify = match wish.mode {
-            TlsMode::Require => Verify::Nothing,
-            TlsMode::VerifyCa => Verify::Chain,
-            TlsMode::VerifyFull => Verify::Full,
+        let client = self.tls.get(wish).await.map_err(ConnectError::Tls)?;
+        let handshake = async { client.connect(tcp, &name).await.map_err(ConnectError::Tls) };
+        let session = self.step("TLS", deadline, handshake).await.inspect_err(|error| self.doubt(to, error))?;
+        let channel = match (to.channel_binding, &wish.mode) {
+            (ChannelBinding::Require, _) => {
+                Channel::Bound { end_point: session.end_point().map_err(ConnectError::Tls)? }
+            }
+            (ChannelBinding::Prefer, SslMode::VerifyFull(_)) => {
+                Channel::Trusted { end_point: session.end_point().ok() }
+            }
+            (ChannelBinding::Prefer, SslMode::VerifyCa(_) | SslMode::Require) => {
+                Channel::Untrusted { end_point: session.end_point().ok() }
+            }
         };
-        let root_cert = wish.root_cert.as_deref();
-        let client = self.tls.get(verify, root_cert).await.map_err(ConnectError::Tls)?;
-        let handshake = async {
-            client.connect(tcp, &name).await.map_err(|error| {
-                if matches!(error, TlsError::Handshake(_)) {
-                    self.tls.doubt(verify, root_cert);
-                }
-                ConnectError::Tls(error)
-            })
-        };
-        let stream = self.step("TLS", deadline, handshake).await?;
-        let end_point = tls::end_point(&stream);
-        let channel = match verify {
-            Verify::Full => Channel::Trusted { end_point },
-            Verify::Chain | Verify::Nothing => Channel::Untrusted { end_point },
-        };
-        Ok((Stream::Tls(Box::new(stream)), channel))
+        Ok((Stream::Tls(Box::new(session)), channel))
+    }
+
+    /// TLS has failed: what was read for it may be out of date.
+    pub(super) fn doubt(&self, to: &Connection, error: &ConnectError) {
+        if let (Some(wish), ConnectError::Tls(error)) = (&to.tls, error) {
+            self.tls.doubt(wish, error);
+        }
     }
 
     /// Logs in with our own startup message.
@@ -175,7 +182,8 @@ impl Connector {
         let deadline = self.deadline();
         let password = reveal(&to.password).await?;
         let (stream, channel) = self.dial(to, deadline).await?;
-        self.step("the login", deadline, login(to, password, stream, channel, parameters)).await
+        let login = login(to, password, stream, channel, parameters);
+        self.step("the login", deadline, login).await.inspect_err(|error| self.doubt(to, error))
     }
 }
 
@@ -190,8 +198,8 @@ async fn login(
     let mut login = Login::start(&to.username, password, channel, parameters, &mut out).map_err(ConnectError::Login)?;
     let mut buf = BytesMut::with_capacity(8 * 1024);
     loop {
-        stream.write_all(&out.split()).await.map_err(ConnectError::Io)?;
-        stream.flush().await.map_err(ConnectError::Io)?;
+        stream.write_all(&out.split()).await.map_err(ConnectError::broken_off)?;
+        stream.flush().await.map_err(ConnectError::broken_off)?;
         let Backend::Other(message) = next(&mut stream, &mut buf).await? else {
             return Err(ConnectError::Login(LoginError::Protocol(None)));
         };
@@ -217,9 +225,9 @@ impl LoggedIn {
             return Ok(());
         }
         let mut out = BytesMut::new();
-        frontend::query(&statements.join("; "), &mut out).map_err(ConnectError::Io)?;
-        self.stream.write_all(&out).await.map_err(ConnectError::Io)?;
-        self.stream.flush().await.map_err(ConnectError::Io)?;
+        frontend::query(&statements.join("; "), &mut out).map_err(ConnectError::broken_off)?;
+        self.stream.write_all(&out).await.map_err(ConnectError::broken_off)?;
+        self.stream.flush().await.map_err(ConnectError::broken_off)?;
         loop {
             match next(&mut self.stream, &mut self.buf).await? {
                 Backend::Other(Message::ReadyForQuery(_)) => return Ok(()),
@@ -255,7 +263,7 @@ async fn next(stream: &mut Stream, buf: &mut BytesMut) -> Result<Backend, Connec
         if let Some(message) = frame::next(buf).map_err(ConnectError::Frame)? {
             return Ok(message);
         }
-        if stream.read_buf(buf).await.map_err(ConnectError::Io)? == 0 {
+        if stream.read_buf(buf).await.map_err(ConnectError::broken_off)? == 0 {
             return Err(ConnectError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
     }

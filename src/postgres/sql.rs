@@ -8,11 +8,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::config::{self, SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config};
 
@@ -21,7 +22,8 @@ use super::{ConnectError, Connector};
 use crate::config::Connection;
 use crate::net::Stream;
 use crate::wire::ServerError;
-use crate::wire::login::{Channel, LoginError};
+use crate::wire::frame::{self, Backend};
+use crate::wire::login::Channel;
 
 /// A statement failed, or the session under it.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +89,8 @@ impl Connector {
         let deadline = self.deadline();
         let password = reveal(&to.password).await?;
         let (stream, channel) = self.dial(to, deadline).await?;
-        self.step("the login", deadline, self.log_in(to, password, stream, channel)).await
+        let login = self.log_in(to, password, stream, channel);
+        self.step("the login", deadline, login).await.inspect_err(|error| self.doubt(to, error))
     }
 
     async fn log_in(
@@ -108,9 +111,11 @@ impl Connector {
         } else {
             config.ssl_mode(SslMode::Disable);
         }
-        let guarded = matches!(channel, Channel::Untrusted { .. });
-        let (Channel::Trusted { end_point } | Channel::Untrusted { end_point }) = channel;
-        let stream = DialledStream { stream, end_point, request: guarded.then(Request::default) };
+        if matches!(channel, Channel::Bound { .. }) {
+            config.channel_binding(config::ChannelBinding::Require);
+        }
+        let end_point = channel.end_point().cloned();
+        let stream = DialledStream { stream, end_point, request: Some(Request { channel, came: BytesMut::new() }) };
         let (client, connection) = config.connect_raw(stream, Encrypted).await.map_err(refused)?;
         let late = without_transaction_timeout(connection.parameter("server_version").unwrap_or_default());
         // What ends the connection is told to whoever awaits a statement.
@@ -125,11 +130,13 @@ impl Connector {
 
 /// A refusal of our own stream is told as that, and not as what tokio-postgres makes of it.
 fn refused(error: tokio_postgres::Error) -> ConnectError {
-    let ours = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    match ours.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<LoginError>()) {
-        Some(LoginError::Unsafe(how)) => ConnectError::Login(LoginError::Unsafe(how)),
-        _ => ConnectError::Sql(error),
+    let of_stream = |error: &(dyn std::error::Error + 'static)| error.is::<io::Error>();
+    if !error.source().is_some_and(of_stream) {
+        return ConnectError::Sql(error);
     }
+    let broken = error.into_source().and_then(|source| source.downcast::<io::Error>().ok());
+    let broken = broken.map_or_else(|| io::ErrorKind::Other.into(), |broken| *broken);
+    broken.downcast().map_or_else(ConnectError::broken_off, ConnectError::Login)
 }
 
 impl SqlSession {
@@ -164,31 +171,25 @@ struct DialledStream {
     stream: Stream,
     /// The hash that SCRAM binds to.
     end_point: Option<Vec<u8>>,
-    /// On a channel that is not trusted: what the server has said first, until that is whole.
+    /// Until it is whole: what the server says first.
     request: Option<Request>,
 }
 
-/// The beginning of the server's first message, which says how it wants to be convinced.
-#[derive(Debug, Default)]
+/// The server's first message, which says how it wants to be convinced.
 struct Request {
-    bytes: [u8; 9],
-    len: usize,
+    channel: Channel,
+    came: BytesMut,
 }
 
 impl Request {
-    /// Takes what came; an error if the server asks for what would give the password away, `true` once all is known.
+    /// Takes what came; an error if what the server asks for must not go over the channel, `true` once that is known.
     fn take(&mut self, came: &[u8]) -> io::Result<bool> {
-        let room = &mut self.bytes[self.len..];
-        let taken = came.len().min(room.len());
-        room[..taken].copy_from_slice(&came[..taken]);
-        self.len += taken;
-        let how = match self.bytes {
-            _ if self.len < self.bytes.len() => return Ok(false),
-            [b'R', .., 0, 0, 0, 3] => "in clear text",
-            [b'R', .., 0, 0, 0, 5] => "by md5",
-            _ => return Ok(true),
-        };
-        Err(io::Error::other(LoginError::Unsafe(how)))
+        self.came.extend_from_slice(came);
+        match frame::next(&mut self.came).map_err(io::Error::other)? {
+            None => Ok(false),
+            Some(Backend::Other(message)) => self.channel.permits(&message).map(|()| true).map_err(io::Error::other),
+            Some(Backend::CopyBoth | Backend::CopyData(_)) => Ok(true),
+        }
     }
 }
 
@@ -241,13 +242,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_wants_the_password_in_the_open_is_found_out_at_any_cut() {
-        for (code, refused) in [(3, true), (5, true), (10, false), (0, false)] {
-            let message = [b'R', 0, 0, 0, 12, 0, 0, 0, code, 1, 2, 3, 4];
-            for cut in 0..message.len() {
-                let mut request = Request::default();
-                let outcome = request.take(&message[..cut]).and_then(|_| request.take(&message[cut..]));
-                assert_eq!(outcome.is_err(), refused, "code {code}, cut at {cut}");
+    fn what_must_not_go_over_a_channel_is_found_out_at_any_cut() {
+        let message = |code: u8, body: &[u8]| {
+            let length = u8::try_from(8 + body.len()).unwrap();
+            [&[b'R', 0, 0, 0, length, 0, 0, 0, code], body].concat()
+        };
+        let (scram, plus) = (&b"SCRAM-SHA-256\0\0"[..], &b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"[..]);
+        let trusted = Channel::Trusted { end_point: None };
+        let untrusted = Channel::Untrusted { end_point: None };
+        let bound = Channel::Bound { end_point: vec![1; 32] };
+        for (code, body, refusing) in [
+            (0, &b""[..], &[&bound][..]),
+            (3, b"", &[&untrusted, &bound]),
+            (5, b"salt", &[&untrusted, &bound]),
+            (10, scram, &[&bound]),
+            (10, plus, &[]),
+        ] {
+            for channel in [&trusted, &untrusted, &bound] {
+                let message = message(code, body);
+                for cut in 0..message.len() {
+                    let mut request = Request { channel: channel.clone(), came: BytesMut::new() };
+                    let outcome = request.take(&message[..cut]).and_then(|_| request.take(&message[cut..]));
+                    assert_eq!(outcome.is_err(), refusing.contains(&channel), "{channel:?}, code {code}, cut at {cut}");
+                    assert!(outcome.unwrap_or(true), "{channel:?}, code {code}, cut at {cut}");
+                }
             }
         }
     }

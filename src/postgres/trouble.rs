@@ -6,6 +6,8 @@
 //! Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>; which step gives which code was read off
 //! servers of 15 to 18.
 
+mod client_cert;
+
 use crate::config::{Connection, Host};
 use crate::net::dial::ReachError;
 use crate::net::tls::TlsError;
@@ -105,25 +107,12 @@ pub fn of_connect(error: &ConnectError, to: &Connection) -> Diagnosis {
 }
 
 fn of_tls(error: &TlsError, to: &Connection) -> Diagnosis {
-    let place = address(to);
-    let operator = |hint| (Class::Operator, Reason::Tls, hint);
-    let (class, reason, hint) = match error {
-        TlsError::NotOffered => {
-            operator("set `ssl = on` on the server, or `ssl = false` here to send everything in plain text")
-        }
-        TlsError::Io(_) => (Class::Retry, Reason::Connection, "nothing to do if the server is being restarted"),
-        TlsError::Unable => (Class::Retry, Reason::Connection, "see the server's log: it lacks memory or processes"),
-        TlsError::Answer(_) => operator("correct `hostname` and `port`: this is no Postgres server"),
-        TlsError::RootFile { .. } | TlsError::NoRoots(_) => {
-            operator("make `ssl_root_cert` a file with the authority's certificate in PEM")
-        }
-        TlsError::Name(_) => operator("give `hostname` as the certificate has it"),
-        TlsError::Handshake(_) => operator(
-            "name the authority's certificate in `ssl_root_cert`, give `hostname` as the certificate has it, or choose \
-             a weaker `ssl_mode`",
-        ),
+    let (class, reason) = match error.is_of_connection() {
+        true => (Class::Retry, Reason::Connection),
+        // A certificate is renewed, a file corrected: it is tried again at the slow pace.
+        false => (Class::Operator, Reason::Tls),
     };
-    diagnosis(class, reason, format!("{place}: {error}"), hint)
+    diagnosis(class, reason, format!("{}: {error}", address(to)), error.hint())
 }
 
 fn of_login(error: &LoginError, to: &Connection) -> Diagnosis {
@@ -136,6 +125,13 @@ fn of_login(error: &LoginError, to: &Connection) -> Diagnosis {
         LoginError::NoPassword => authentication("give `password` or `password_file`"),
         LoginError::Unsafe(_) => authentication(
             "let pg_hba.conf ask for scram-sha-256, or have the server's certificate verified in full (`ssl = true`)",
+        ),
+        LoginError::Unbound(_) => diagnosis(
+            Class::Operator,
+            Reason::Tls,
+            format!("{place}: {error}"),
+            "let pg_hba.conf ask this user for scram-sha-256 in a hostssl line, and let TLS end at the server itself; or \
+             leave `channel_binding` out",
         ),
         LoginError::Scram(_) => {
             authentication("correct the password; if it is right, somebody else answers in the server's place")
@@ -209,6 +205,7 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection) -> Diagnosis 
                  to read all that is said",
             )
         }
+        (Step::Connect, "28000") if client_cert::is_meant(error) => client_cert::refused(error, to),
         (Step::Connect, "28000") => said(
             Reason::Authentication,
             Class::Operator,

@@ -25,6 +25,48 @@ pub enum Channel {
     Trusted { end_point: Option<Vec<u8>> },
     /// Everything else. `end_point` is the hash of the server's certificate (RFC 5929), where there is one.
     Untrusted { end_point: Option<Vec<u8>> },
+    /// `channel_binding = "require"`: over it goes a login that is bound to this hash, or none.
+    Bound { end_point: Vec<u8> },
+}
+
+impl Channel {
+    /// The hash that a login can be bound to.
+    #[must_use]
+    pub fn end_point(&self) -> Option<&Vec<u8>> {
+        match self {
+            Self::Trusted { end_point } | Self::Untrusted { end_point } => end_point.as_ref(),
+            Self::Bound { end_point } => Some(end_point),
+        }
+    }
+
+    /// Whether what the server says first about the login may be answered over this channel.
+    ///
+    /// # Errors
+    /// It asks for what would give the password away, or for less than has to be.
+    pub fn permits(&self, asked: &Message) -> Result<(), LoginError> {
+        match (self, asked) {
+            (Self::Bound { .. }, Message::AuthenticationOk) => Err(LoginError::Unbound("lets this user in without it")),
+            (Self::Bound { .. }, Message::AuthenticationSasl(body)) if !offers(body, SCRAM_SHA_256_PLUS) => {
+                Err(LoginError::Unbound("offers SCRAM-SHA-256 without it"))
+            }
+            (Self::Bound { .. }, Message::AuthenticationCleartextPassword) => {
+                Err(LoginError::Unbound("asks for the password in clear text"))
+            }
+            (Self::Bound { .. }, Message::AuthenticationMd5Password(_)) => {
+                Err(LoginError::Unbound("asks for the password by md5"))
+            }
+            (Self::Untrusted { .. }, Message::AuthenticationCleartextPassword) => {
+                Err(LoginError::Unsafe("in clear text"))
+            }
+            (Self::Untrusted { .. }, Message::AuthenticationMd5Password(_)) => Err(LoginError::Unsafe("by md5")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether the server offers `mechanism`; what can't be read is no offer.
+fn offers(body: &AuthenticationSaslBody, mechanism: &str) -> bool {
+    body.mechanisms().any(|offered| Ok(offered == mechanism)).unwrap_or(false)
 }
 
 /// The login failed.
@@ -40,6 +82,8 @@ pub enum LoginError {
     Refused(ServerError),
     #[error("the server could not prove that it knows the password's verifier")]
     Scram(#[source] std::io::Error),
+    #[error("channel_binding = \"require\" can't be kept: the server {0}")]
+    Unbound(&'static str),
     #[error("the server asks for the password {0}, and the channel to it is not verified")]
     Unsafe(&'static str),
 }
@@ -59,6 +103,8 @@ pub struct Login {
     password: Option<SecretString>,
     channel: Channel,
     scram: Option<ScramSha256>,
+    /// The server has proved that it knows the password's verifier.
+    proved: bool,
     settings: BTreeMap<String, String>,
 }
 
@@ -76,7 +122,7 @@ impl Login {
     ) -> Result<Self, LoginError> {
         let all = std::iter::once(("user", user)).chain(parameters.iter().copied());
         frontend::startup_message(all, out).map_err(|error| LoginError::Protocol(Some(error)))?;
-        Ok(Self { user: user.to_owned(), password, channel, scram: None, settings: BTreeMap::new() })
+        Ok(Self { user: user.to_owned(), password, channel, scram: None, proved: false, settings: BTreeMap::new() })
     }
 
     /// Takes the server's next message and appends the answer, if it wants one, to `out`.
@@ -85,14 +131,17 @@ impl Login {
     /// The server refuses, asks for what must not be given, or breaks the protocol.
     pub fn step(&mut self, message: Message, out: &mut BytesMut) -> Result<Progress, LoginError> {
         let broken = |error| LoginError::Protocol(Some(error));
+        if !self.proved {
+            self.channel.permits(&message)?;
+        }
         match message {
             Message::AuthenticationOk | Message::BackendKeyData(_) | Message::NoticeResponse(_) => {}
             Message::AuthenticationCleartextPassword => {
-                let password = self.password_in_the_open("in clear text")?;
+                let password = self.password()?;
                 frontend::password_message(password.expose_secret().as_bytes(), out).map_err(broken)?;
             }
             Message::AuthenticationMd5Password(body) => {
-                let password = self.password_in_the_open("by md5")?;
+                let password = self.password()?;
                 let hash = md5_hash(self.user.as_bytes(), password.expose_secret().as_bytes(), body.salt());
                 frontend::password_message(hash.as_bytes(), out).map_err(broken)?;
             }
@@ -105,6 +154,7 @@ impl Login {
             Message::AuthenticationSaslFinal(body) => {
                 let scram = self.scram.as_mut().ok_or(LoginError::Protocol(None))?;
                 scram.finish(body.data()).map_err(LoginError::Scram)?;
+                self.proved = true;
             }
             Message::AuthenticationGss | Message::AuthenticationSspi => return Err(LoginError::Method("GSSAPI")),
             Message::AuthenticationKerberosV5 => return Err(LoginError::Method("Kerberos V5")),
@@ -124,15 +174,9 @@ impl Login {
 
     fn begin_scram(&mut self, body: &AuthenticationSaslBody, out: &mut BytesMut) -> Result<(), LoginError> {
         let broken = |error| LoginError::Protocol(Some(error));
-        let password = self.password.as_ref().ok_or(LoginError::NoPassword)?;
-        let (mut plain, mut plus) = (false, false);
-        let mut mechanisms = body.mechanisms();
-        while let Some(mechanism) = mechanisms.next().map_err(broken)? {
-            plain |= mechanism == SCRAM_SHA_256;
-            plus |= mechanism == SCRAM_SHA_256_PLUS;
-        }
-        let (Channel::Trusted { end_point } | Channel::Untrusted { end_point }) = &self.channel;
-        let (mechanism, binding) = match end_point {
+        let password = self.password()?;
+        let (plain, plus) = (offers(body, SCRAM_SHA_256), offers(body, SCRAM_SHA_256_PLUS));
+        let (mechanism, binding) = match self.channel.end_point() {
             Some(hash) if plus => (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash.clone())),
             // We could bind and the server says that it can't: a man in the middle is found out by this.
             Some(_) if plain => (SCRAM_SHA_256, ChannelBinding::unrequested()),
@@ -145,11 +189,7 @@ impl Login {
         Ok(())
     }
 
-    fn password_in_the_open(&self, how: &'static str) -> Result<&SecretString, LoginError> {
-        let password = self.password.as_ref().ok_or(LoginError::NoPassword)?;
-        match self.channel {
-            Channel::Trusted { .. } => Ok(password),
-            Channel::Untrusted { .. } => Err(LoginError::Unsafe(how)),
-        }
+    fn password(&self) -> Result<&SecretString, LoginError> {
+        self.password.as_ref().ok_or(LoginError::NoPassword)
     }
 }

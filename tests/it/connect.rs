@@ -64,7 +64,7 @@ async fn a_certificate_that_does_not_fit_is_refused_and_weaker_modes_are_weaker(
     let mut wrong_name = slotd_with(&authority, &entry(&cluster, "127.0.0.1", &keys("")));
     let health = wrong_name.await_state("db", "failed").await;
     assert_eq!(health["reason"], "tls", "{health:#}");
-    assert!(health["hint"].as_str().unwrap().contains("ssl_root_cert"), "{health:#}");
+    assert!(health["hint"].as_str().unwrap().contains("give `hostname` as the certificate has it"), "{health:#}");
 
     let mut wrong_authority = slotd_with(&other, &entry(&cluster, "127.0.0.1", &keys("ssl_mode = \"verify-ca\"")));
     assert_eq!(wrong_authority.await_state("db", "failed").await["reason"], "tls");

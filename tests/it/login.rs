@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use slotd::config::{self, Database};
+use slotd::config::{self, Database, Tls};
 use slotd::net::resolve::Resolver;
-use slotd::net::tls::{TlsClient, Verify};
+use slotd::net::tls::TlsClient;
 use slotd::postgres::Connector;
 use slotd::postgres::trouble::{self, Class, Diagnosis};
 use slotd::status::Reason;
@@ -45,13 +45,13 @@ fn entry(port: u16, keys: &str) -> String {
     )
 }
 
-fn declared(text: &str) -> Arc<Database> {
+pub(crate) fn declared(text: &str) -> Arc<Database> {
     let config = config::parse(Path::new("/nowhere/slotd.toml"), text, &|_| None).unwrap();
     Arc::clone(&config.databases[0])
 }
 
 /// What both kinds of session say: replication first, SQL second; `None` where the login succeeds.
-async fn logins(database: &Database) -> [Option<Diagnosis>; 2] {
+pub(crate) async fn logins(database: &Database) -> [Option<Diagnosis>; 2] {
     let patience = Duration::from_secs(60);
     let connector =
         Connector::new(Resolver::new(config::Resolver::Hickory), patience, patience, "slotd/test".to_owned());
@@ -82,7 +82,7 @@ async fn a_man_in_the_middle_is_found_out_by_channel_binding() {
         // The same man takes in a client that binds nothing: it is the binding that found him out.
         middle.turns(Manner::Impersonate);
         let tcp = TcpStream::connect(("127.0.0.1", middle.port())).await.unwrap();
-        let tls = TlsClient::new(Verify::Nothing, None).unwrap().connect(tcp, "127.0.0.1").await.unwrap();
+        let tls = TlsClient::new(&Tls::REQUIRE).unwrap().connect(tcp, "127.0.0.1").await.unwrap();
         let mut unbound = Config::new();
         unbound.user("keeper").password(PASSWORD).dbname("postgres").ssl_mode(SslMode::Disable);
         let (client, connection) = unbound.connect_raw(tls, NoTls).await.unwrap();

@@ -59,6 +59,8 @@ mod sync_standby;
 #[cfg(test)]
 mod systemd;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod types;
 #[cfg(test)]
 mod unit;

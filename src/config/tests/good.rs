@@ -8,8 +8,8 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::config::{
-    Agent, Budget, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Password, Publish, Resolver, Scope,
-    SinkConfig, Status, Tls, TlsMode, load, parse,
+    Agent, Budget, ChannelBinding, ClientCert, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Password,
+    Publish, Resolver, Scope, SinkConfig, SslMode, SslNegotiation, Status, Tls, Trust, load, parse,
 };
 use crate::ident::{DatabaseName, SinkName, TableName};
 
@@ -71,7 +71,9 @@ fn a_database_in_three_lines_has_all_defaults() {
     assert_eq!((shop.connection.port, shop.connection.database.as_str()), (5432, "shop"));
     assert_eq!(shop.connection.username, "slotd");
     assert_eq!(shop.connection.password.reveal().unwrap().unwrap().expose_secret(), "p@ss/w%rd");
-    assert_eq!(shop.connection.tls, Some(Tls { mode: TlsMode::VerifyFull, root_cert: None }));
+    let (mode, negotiation) = (SslMode::VerifyFull(Trust::default()), SslNegotiation::Postgres);
+    assert_eq!(shop.connection.tls, Some(Tls { mode, client_cert: None, negotiation }));
+    assert_eq!(shop.connection.channel_binding, ChannelBinding::Prefer);
     assert!(!shop.connection.ipv6);
     assert_eq!((shop.status, &shop.scope, shop.publish), (Status::Active, &None, None));
     assert_eq!((shop.publish_via_partition_root, shop.max_retained_wal), (None, Budget::Server));
@@ -118,6 +120,11 @@ password = "a$$b"
 ssl = true
 ssl_mode = "verify-ca"
 ssl_root_cert = "rds.pem"
+ssl_crl = "revoked.pem"
+ssl_cert = "/keys/slotd.crt"
+ssl_key = "slotd.key"
+ssl_negotiation = "direct"
+channel_binding = "require"
 ipv6 = true
 slot_name = "s_1"
 publication_name = "My Pub"
@@ -162,8 +169,11 @@ allow_sync_standby = true
     assert_eq!(shop.connection.host, Host::Name("db.example.com".to_owned()));
     assert_eq!((shop.connection.port, shop.connection.database.as_str()), (6000, "my shop"));
     assert_eq!(shop.connection.password, Password::Value("a$b".into()));
-    let root_cert = Some("/etc/slotd/rds.pem".into());
-    assert_eq!(shop.connection.tls, Some(Tls { mode: TlsMode::VerifyCa, root_cert }));
+    let trust = Trust { root_cert: Some("/etc/slotd/rds.pem".into()), crl: Some("/etc/slotd/revoked.pem".into()) };
+    let client_cert = Some(ClientCert { cert: "/keys/slotd.crt".into(), key: "/etc/slotd/slotd.key".into() });
+    let tls = Tls { mode: SslMode::VerifyCa(trust), client_cert, negotiation: SslNegotiation::Direct };
+    assert_eq!(shop.connection.tls, Some(tls));
+    assert_eq!(shop.connection.channel_binding, ChannelBinding::Require);
     assert!(shop.connection.ipv6);
     assert_eq!((shop.slot.as_str(), shop.publication.as_str()), ("s_1", "My Pub"));
     assert_eq!(shop.status, Status::Disabled);

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::{TlsClient, TlsError, Verify};
+use super::{TlsClient, TlsError};
+use crate::config::Tls;
 
 /// The system's roots lie in many files, so they are simply read again after this long.
 const SYSTEM_AGE: Duration = Duration::from_secs(60);
@@ -18,45 +19,42 @@ const SYSTEM_AGE: Duration = Duration::from_secs(60);
 /// The clients of this process; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct TlsClients {
-    made: Arc<Mutex<HashMap<Wish, Made>>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Wish {
-    verify: Verify,
-    root_cert: Option<PathBuf>,
+    made: Arc<Mutex<HashMap<Tls, Made>>>,
 }
 
 #[derive(Debug, Clone)]
 struct Made {
     client: TlsClient,
-    roots: Roots,
+    read: Vec<Read>,
 }
 
-/// What the roots were read from.
+/// What a client was made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Roots {
-    /// Nothing is verified.
-    None,
-    /// A file as it was: device, inode, length, and when it was changed.
-    File(u64, u64, u64, (i64, i64)),
+enum Read {
+    /// A file as it was: device, inode, length, and when it was changed. `None`: it could not be looked at.
+    File(Option<(u64, u64, u64, (i64, i64))>),
     System(Instant),
 }
 
-impl Roots {
-    fn now(wish: &Wish) -> Self {
-        match (wish.verify, &wish.root_cert) {
-            (Verify::Nothing, _) => Self::None,
-            (_, None) => Self::System(Instant::now()),
-            // What can't be read is told when it is read.
-            (_, Some(path)) => fs::metadata(path).map_or(Self::None, |file| {
-                Self::File(file.dev(), file.ino(), file.len(), (file.ctime(), file.ctime_nsec()))
-            }),
+impl Read {
+    fn now(tls: &Tls) -> Vec<Self> {
+        let mut read = Vec::new();
+        if let Some(trust) = tls.mode.trust() {
+            read.push(trust.root_cert.as_deref().map_or_else(|| Self::System(Instant::now()), Self::file));
+            read.extend(trust.crl.as_deref().map(Self::file));
         }
+        read.extend(tls.client_cert.iter().flat_map(|files| [&files.cert, &files.key]).map(|path| Self::file(path)));
+        read
     }
 
-    /// Whether roots that are read at the moment of `now` would be the same.
-    fn still_hold(&self, now: &Self) -> bool {
+    fn file(path: &Path) -> Self {
+        // What can't be read is told when it is read.
+        let file = fs::metadata(path).ok();
+        Self::File(file.map(|file| (file.dev(), file.ino(), file.len(), (file.ctime(), file.ctime_nsec()))))
+    }
+
+    /// Whether what is read at the moment of `now` would be the same.
+    fn still_holds(&self, now: &Self) -> bool {
         match (self, now) {
             (Self::System(then), Self::System(now)) => now.duration_since(*then) < SYSTEM_AGE,
             _ => self == now,
@@ -65,55 +63,59 @@ impl Roots {
 }
 
 impl TlsClients {
-    /// A client that verifies so much by the roots in `root_cert`, or by the system's. A file that has changed since is
-    /// read again.
+    /// A client for `tls`. Files that have changed since are read again.
     ///
     /// # Errors
-    /// There are no roots, or they can't be read.
-    pub async fn get(&self, verify: Verify, root_cert: Option<&Path>) -> Result<TlsClient, TlsError> {
-        let wish = Wish { verify, root_cert: root_cert.map(Path::to_owned) };
-        let clients = self.clone();
+    /// A file can't be used, or there are no roots.
+    pub async fn get(&self, tls: &Tls) -> Result<TlsClient, TlsError> {
+        let (clients, tls) = (self.clone(), tls.clone());
         // Files are read off the threads that carry the streams.
-        let got = spawn_blocking(move || clients.get_blocking(wish)).await;
+        let got = spawn_blocking(move || clients.get_blocking(tls)).await;
         got.unwrap_or_else(|died| Err(TlsError::NoRoots(died.to_string())))
     }
 
-    fn get_blocking(&self, wish: Wish) -> Result<TlsClient, TlsError> {
-        let roots = Roots::now(&wish);
+    fn get_blocking(&self, tls: Tls) -> Result<TlsClient, TlsError> {
+        let read = Read::now(&tls);
         // Held while they are read: hundreds of databases that begin together read them once.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = made.get(&wish)
-            && made.roots.still_hold(&roots)
+        if let Some(made) = made.get(&tls)
+            && made.read.iter().zip(&read).all(|(then, now)| then.still_holds(now))
         {
             return Ok(made.client.clone());
         }
-        let client = TlsClient::new(wish.verify, wish.root_cert.as_deref())?;
-        made.insert(wish, Made { client: client.clone(), roots });
+        let client = TlsClient::new(&tls)?;
+        made.insert(tls, Made { client: client.clone(), read });
         Ok(client)
     }
 
-    /// A certificate was refused: what the next connection trusts is read anew.
-    pub fn doubt(&self, verify: Verify, root_cert: Option<&Path>) {
-        let wish = Wish { verify, root_cert: root_cert.map(Path::to_owned) };
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(&wish);
+    /// `error` has ended a connection by `tls`: if other files could have kept it, the next connection reads them anew.
+    pub fn doubt(&self, tls: &Tls, error: &TlsError) {
+        if error.is_of_trust() {
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(tls);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::config::{SslMode, Trust};
 
     fn root() -> String {
         rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem()
     }
 
     #[tokio::test]
-    async fn a_file_is_read_once_until_it_changes() {
+    async fn a_file_is_read_once_until_it_changes_or_is_doubted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("root.pem");
         fs::write(&path, root()).unwrap();
         let clients = TlsClients::default();
-        let get = async || clients.get(Verify::Full, Some(&path)).await.unwrap().config;
+        let trust = Trust { root_cert: Some(path.clone()), crl: None };
+        let tls = Tls { mode: SslMode::VerifyFull(trust), ..Tls::REQUIRE };
+        let get = async || clients.get(&tls).await.unwrap().config;
         let first = get().await;
         assert!(Arc::ptr_eq(&first, &get().await));
         let next = folder.path().join("next.pem");
@@ -121,18 +123,20 @@ mod tests {
         fs::rename(&next, &path).unwrap();
         let second = get().await;
         assert!(!Arc::ptr_eq(&first, &second));
-        clients.doubt(Verify::Full, Some(&path));
+        clients.doubt(&tls, &TlsError::Io(io::ErrorKind::UnexpectedEof.into()));
+        assert!(Arc::ptr_eq(&second, &get().await), "a connection that broke off says nothing about files");
+        clients.doubt(&tls, &TlsError::Handshake(rustls::Error::DecryptError));
         assert!(!Arc::ptr_eq(&second, &get().await));
         fs::remove_file(&path).unwrap();
-        assert!(matches!(clients.get(Verify::Full, Some(&path)).await, Err(TlsError::RootFile { .. })));
+        assert!(matches!(clients.get(&tls).await, Err(TlsError::File(_))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_roots_of_the_system_age() {
-        let then = Roots::System(Instant::now());
+        let then = Read::System(Instant::now());
         tokio::time::advance(SYSTEM_AGE / 2).await;
-        assert!(then.still_hold(&Roots::System(Instant::now())));
+        assert!(then.still_holds(&Read::System(Instant::now())));
         tokio::time::advance(SYSTEM_AGE).await;
-        assert!(!then.still_hold(&Roots::System(Instant::now())));
+        assert!(!then.still_holds(&Read::System(Instant::now())));
     }
 }

@@ -8,7 +8,8 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use slotd::net::tls::{TlsClient, Verify};
+use slotd::config::Tls;
+use slotd::net::tls::TlsClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -93,7 +94,7 @@ async fn serve(mut client: TcpStream, upstream: u16, acceptor: TlsAcceptor, mann
     }
     let mut client = acceptor.accept(client).await?;
     let server = TcpStream::connect(("127.0.0.1", upstream)).await?;
-    let mut server = TlsClient::new(Verify::Nothing, None)?.connect(server, "127.0.0.1").await?;
+    let mut server = TlsClient::new(&Tls::REQUIRE)?.connect(server, "127.0.0.1").await?;
     if manner == Manner::Strip {
         let length = client.read_u32().await?;
         let mut startup = vec![0; length as usize - 4];
