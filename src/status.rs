@@ -15,7 +15,7 @@ mod verdict;
 mod words;
 
 pub use command::{Command, Refusal, Reply};
-pub use database::DatabaseStatus;
+pub use database::{DatabaseStatus, STEADY};
 pub use health::{DatabaseHealth, Health, LagHealth};
 pub use lag::Lag;
 pub use model::{Condition, Finding, Holder, Positions, Reason, State, Trouble, WalUse};
