@@ -9,6 +9,7 @@ mod flow;
 mod guard;
 mod history;
 mod http;
+mod line;
 mod middle;
 mod server;
 mod session;
@@ -22,6 +23,7 @@ pub(crate) use cluster::{Cluster, VERSIONS};
 pub(crate) use disk::SmallDisk;
 pub(crate) use flow::{Flow, lines_have_their_place, ordinals};
 pub(crate) use history::{History, compare, is_committed, seed};
+pub(crate) use line::Line;
 pub(crate) use middle::{Manner, Middle};
 pub(crate) use server::Options;
 
