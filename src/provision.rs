@@ -11,5 +11,5 @@ mod plan;
 mod round;
 
 pub use observe::{Observed, observe};
-pub use plan::{Action, Plan, Refusal, plan, sync_standby};
-pub use round::{Ensured, Round, check, still_sync_standby};
+pub use plan::{Action, Plan, Refusal, plan};
+pub use round::{Ensured, Round, check, release_commits};

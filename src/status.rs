@@ -17,7 +17,7 @@ mod words;
 
 pub use clocks::{BEAT, Clock, Stuck};
 pub use command::{Command, Refusal, Reply};
-pub use database::DatabaseStatus;
+pub use database::{DatabaseStatus, STEADY};
 pub use health::{DatabaseHealth, Health, LagHealth};
 pub use lag::Lag;
 pub use model::{Condition, Finding, Holder, Positions, Reason, State, Trouble, WalUse};

@@ -24,6 +24,9 @@ pub(super) struct Seen {
     pub(super) positions: Positions,
     pub(super) wal: Option<Wal>,
     #[serde(default)]
+    pub(super) failures: u32,
+    pub(super) next_try: Option<Timestamp>,
+    #[serde(default)]
     pub(super) troubles: Vec<Trouble>,
 }
 

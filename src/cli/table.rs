@@ -23,17 +23,35 @@ pub(super) fn render(all: &All, now: Timestamp, colour: bool) -> String {
     } else {
         write_table(&mut text, &all.databases, now, colour);
     }
-    let own = all.troubles.iter().map(|trouble| ("slotd", trouble));
-    let theirs = all.databases.iter().flat_map(|one| one.troubles.iter().map(|trouble| (one.name.as_str(), trouble)));
+    let own = all.troubles.iter().map(|trouble| ("slotd", trouble, None));
+    let theirs = all.databases.iter().flat_map(|one| {
+        // Below the worst of its troubles.
+        let tries = std::iter::once(tries(one, now)).chain(std::iter::repeat(None));
+        one.troubles.iter().zip(tries).map(|(trouble, tries)| (one.name.as_str(), trouble, tries))
+    });
     let mut troubles: Vec<_> = own.chain(theirs).collect();
-    troubles.sort_by_key(|(_, trouble)| std::cmp::Reverse(trouble.verdict()));
-    for (name, trouble) in troubles {
+    troubles.sort_by_key(|(_, trouble, _)| std::cmp::Reverse(trouble.verdict()));
+    for (name, trouble, tries) in troubles {
         let verdict = trouble.verdict();
         let word = verdict.as_str();
         let word = if colour { paint_verdict(word, verdict) } else { word.to_owned() };
         let _ = write!(text, "\n{word}  {name}: {}\n      hint: {}\n", trouble.sentence, trouble.hint);
+        if let Some(tries) = tries {
+            let _ = writeln!(text, "      {tries}");
+        }
     }
     text
+}
+
+/// How often it was tried, and when it is tried again.
+fn tries(one: &Seen, now: Timestamp) -> Option<String> {
+    let next = Duration::try_from(one.next_try?.duration_since(now)).unwrap_or_default();
+    let failed = match one.failures {
+        1 => "1 try has failed".to_owned(),
+        failures => format!("{failures} tries have failed"),
+    };
+    // A fraction of a second is no "0 s".
+    Some(format!("{failed}, the next comes within {}", age(next + Duration::from_millis(999))))
 }
 
 fn write_table(text: &mut String, databases: &[Seen], now: Timestamp, colour: bool) {

@@ -43,6 +43,8 @@ fn the_table_fits_in_80_columns_and_tells_what_is_wrong_below() {
     let mut crm = one("crm", "fail", "lost", Some("slot_missing"), 7_300);
     crm["lag"] = json!({"bytes": null, "seconds": null});
     crm["wal"] = Value::Null;
+    crm["failures"] = json!(7);
+    crm["next_try"] = json!(at(4).to_string());
     crm["troubles"] = json!([
         {"verdict": "fail", "sentence": "lost, slot_missing: slot slotd_crm is gone", "hint": "slotd resume crm --accept-gap"},
     ]);

@@ -59,6 +59,15 @@ pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
     })
 }
 
+/// Which standbys a COMMIT waits for.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn synchronous_standby_names(client: &Client) -> Result<String, SqlError> {
+    let sql = "select current_setting('synchronous_standby_names')";
+    Ok(answer("synchronous_standby_names", client.query_one(sql, &[])).await?.try_get(0)?)
+}
+
 /// A row of `pg_replication_slots`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct SlotFacts {

@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
+use super::sync_standby::Looks;
 use super::turns::{Turn, Turns};
 use crate::config::{ChannelBinding, Connection, Host, Password, PasswordError, SslMode};
 use crate::net::dial::{self, ReachError};
@@ -64,6 +65,7 @@ pub struct Connector {
     resolver: Resolver,
     tls: TlsClients,
     turns: Turns,
+    pub(super) looks: Looks,
     connect_timeout: Duration,
     wal_sender_timeout: Duration,
     application_name: String,
@@ -85,8 +87,8 @@ impl Connector {
         wal_sender_timeout: Duration,
         application_name: String,
     ) -> Self {
-        let (tls, turns) = (TlsClients::default(), Turns::default());
-        Self { resolver, tls, turns, connect_timeout, wal_sender_timeout, application_name }
+        let (tls, turns, looks) = (TlsClients::default(), Turns::default(), Looks::default());
+        Self { resolver, tls, turns, looks, connect_timeout, wal_sender_timeout, application_name }
     }
 
     /// How our sessions call themselves.

@@ -5,6 +5,77 @@
 //!
 //! Source: <https://www.postgresql.org/docs/current/runtime-config-replication.html#GUC-SYNCHRONOUS-STANDBY-NAMES>.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::trouble::{Class, Diagnosis};
+use super::{Connector, SqlError, catalog};
+use crate::config::{Connection, Database, Server};
+use crate::status::{Reason, Trouble};
+
+/// Why a slot may not be streamed, if every COMMIT of the application would wait for its sink. `own` is how our sessions
+/// call themselves.
+#[must_use]
+pub fn refusal(database: &Database, synchronous_standby_names: &str, own: &str) -> Option<Diagnosis> {
+    let counts = !database.allow_sync_standby && lists(synchronous_standby_names, own);
+    counts.then(|| Diagnosis {
+        class: Class::Operator,
+        trouble: Trouble::new(
+            Reason::SyncStandby,
+            format!(
+                "synchronous_standby_names is {synchronous_standby_names}, which counts slotd as a synchronous standby: \
+                 every COMMIT would wait for its sink"
+            ),
+            "name the standbys one by one: ALTER SYSTEM SET synchronous_standby_names = 'standby1, standby2'; SELECT \
+             pg_reload_conf(); or set `allow_sync_standby = true`",
+        ),
+    })
+}
+
+/// What each server answered last; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Looks {
+    servers: Arc<Mutex<HashMap<Server, Last>>>,
+}
+
+/// The last look at one server; whoever looks anew holds it.
+type Last = Arc<tokio::sync::Mutex<Option<Look>>>;
+
+#[derive(Debug)]
+struct Look {
+    begun: Instant,
+    names: String,
+}
+
+impl Connector {
+    /// The server's `synchronous_standby_names` as it was at most `age` ago. However many ask, one session at a time is
+    /// opened for it, and closed again. It takes no turn: whoever asks may be what a COMMIT waits for.
+    ///
+    /// # Errors
+    /// The server refuses, or can't be reached.
+    pub async fn synchronous_standby_names(&self, to: &Connection, age: Duration) -> Result<String, SqlError> {
+        let asked = Instant::now();
+        let last = {
+            let mut servers = self.looks.servers.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(servers.entry(to.server()).or_default())
+        };
+        let mut last = last.lock().await;
+        if let Some(look) = &*last
+            && look.begun + age >= asked
+        {
+            return Ok(look.names.clone());
+        }
+        let begun = Instant::now();
+        let sql = self.sql(to).await?;
+        let names = catalog::synchronous_standby_names(&sql).await?;
+        *last = Some(Look { begun, names: names.clone() });
+        Ok(names)
+    }
+}
+
 /// Whether the setting `synchronous_standby_names` holds for sessions that call themselves `application_name`: it lists
 /// that name, in letters of either case, or `*`.
 ///

@@ -62,7 +62,7 @@ pub fn plan(database: &Database, observed: &Observed, known: bool, holes: Holes,
     plan.refusal = (refuse_server(observed).map(Refusal::Trouble))
         .or(lost)
         .or_else(|| refuse_wal_level(observed).map(Refusal::Trouble))
-        .or_else(|| sync_standby(database, names, own).map(Refusal::Trouble))
+        .or_else(|| sync_standby::refusal(database, names, own).map(Refusal::Trouble))
         .or_else(|| refuse_publication(database, observed).map(Refusal::Trouble))
         .or(other);
     if plan.refusal.is_some() {
@@ -112,23 +112,6 @@ fn refuse_wal_level(observed: &Observed) -> Option<Diagnosis> {
             Reason::Server,
             format!("wal_level is {wal_level}, and logical decoding needs logical"),
             "run: ALTER SYSTEM SET wal_level = 'logical'; and restart the server",
-        )
-    })
-}
-
-/// Why a slot may not be streamed, if every COMMIT of the application would wait for its sink.
-#[must_use]
-pub fn sync_standby(database: &Database, synchronous_standby_names: &str, own: &str) -> Option<Diagnosis> {
-    let counts = !database.allow_sync_standby && sync_standby::lists(synchronous_standby_names, own);
-    counts.then(|| {
-        operator(
-            Reason::SyncStandby,
-            format!(
-                "synchronous_standby_names is {synchronous_standby_names}, which counts slotd as a synchronous standby: \
-                 every COMMIT would wait for its sink"
-            ),
-            "name the standbys one by one: ALTER SYSTEM SET synchronous_standby_names = 'standby1, standby2'; SELECT \
-             pg_reload_conf(); or set `allow_sync_standby = true`",
         )
     })
 }
@@ -208,25 +191,27 @@ fn held(slot: &SlotFacts, pid: i32, own: &str) -> Diagnosis {
     let client_addr = known.and_then(|holder| holder.client_addr.clone());
     let who = if application_name.is_empty() { "no name" } else { &application_name };
     let from = client_addr.as_deref().unwrap_or("a socket, or an address that may not be seen");
-    let ours = who == own;
+    let ours = application_name == own;
     let being_made = slot.confirmed_flush_lsn.is_none();
     let does = if being_made { "still being made" } else { "held" };
     let trouble = Trouble::new(
         Reason::SlotHeld,
         format!("the slot {} is {does} by pid {pid} ({who}) from {from}", slot.slot_name),
-        if being_made {
+        if ours {
+            "nothing to do: it is a session that slotd left behind, and the server ends it within `wal_sender_timeout`; if \
+             it stays, another slotd runs on a copy of this state directory: end that one"
+                .to_owned()
+        } else if being_made {
             format!(
                 "end the transactions that have been open since before: making a slot waits for all of them; or end \
                  that session: SELECT pg_terminate_backend({pid});"
             )
-        } else if ours {
-            "nothing to do: it is our own last session, which the server ends within `wal_sender_timeout`".to_owned()
         } else {
             format!("end that session, or wait for it: SELECT pg_terminate_backend({pid});")
         },
     );
-    let class = if ours { Class::Retry } else { Class::Held };
-    Diagnosis { class, trouble: trouble.held_by(Holder { pid, application_name, client_addr }) }
+    let holder = Holder { pid, application_name, client_addr, ours };
+    Diagnosis { class: Class::Held, trouble: trouble.held_by(holder) }
 }
 
 fn findings(database: &Database, observed: &Observed) -> Vec<Finding> {

@@ -1,11 +1,15 @@
 //! One round: observe, plan, apply, until there is nothing to do.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
 use super::plan::{Refusal, publication_missing};
 use super::{Action, Plan, apply, observe, plan};
 use crate::config::Database;
 use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
-use crate::postgres::{Connector, ReplicationSession};
+use crate::postgres::{Connector, ReplicationSession, SqlError};
 use crate::status::{Finding, Reason, Reporter, Trouble};
 use crate::stream::{Anew, Holes, Ready};
 
@@ -104,14 +108,27 @@ pub async fn check(database: &Database, connector: &Connector) -> Result<Vec<Fin
     Ok(findings)
 }
 
-/// Asks whether the server counts slotd as a synchronous standby, as it did when it had `names`. One that does not answer
-/// has not changed.
-pub async fn still_sync_standby(database: &Database, connector: &Connector, names: String) -> Option<Diagnosis> {
-    let now = async {
-        let _turn = connector.turn(&database.connection).await;
-        let sql = connector.sql(&database.connection).await.ok()?;
-        Some(catalog::server(&sql).await.ok()?.synchronous_standby_names)
-    };
-    let names = now.await.unwrap_or(names);
-    plan::sync_standby(database, &names, connector.application_name())
+/// How long the end of our walsender is waited for.
+const GONE: Duration = Duration::from_secs(3);
+/// Between two looks for that.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Lets the commits go that waited for our stream, which has ended. The server looks who waits when a standby answers,
+/// and an idle one answers to new WAL or every `wal_receiver_status_interval`, 10 s: so there has to be new WAL once our
+/// walsender is gone, and a transaction without content is the least of it.
+///
+/// Source: <https://www.postgresql.org/docs/current/warm-standby.html#SYNCHRONOUS-REPLICATION>.
+///
+/// # Errors
+/// The server refuses, or can't be reached.
+pub async fn release_commits(database: &Database, connector: &Connector) -> Result<(), SqlError> {
+    let sql = connector.sql(&database.connection).await?;
+    let deadline = Instant::now() + GONE;
+    while catalog::slots(&sql, &[&database.slot]).await?.iter().any(|slot| slot.active_pid.is_some())
+        && Instant::now() < deadline
+    {
+        sleep(LOOK_AGAIN).await;
+    }
+    // It must not wait as those do.
+    sql.run("a transaction without content", "set synchronous_commit = off; select pg_current_xact_id()").await
 }

@@ -12,7 +12,7 @@ use crate::status::verdict::elapsed;
 /// How many sentences are remembered as told; more than one trouble has in turn.
 const TOLD: usize = 16;
 /// A stream that lived this long has recovered; one that broke sooner is still in the trouble it was in.
-const STEADY: Duration = super::PERIOD;
+pub const STEADY: Duration = super::PERIOD;
 
 /// All that is known of one database.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +33,9 @@ pub struct DatabaseStatus {
     /// The sentences that were told since then, without their figures: trouble that has two of them in turn, or one
     /// with a position that moves, is not told for ever.
     told: Vec<String>,
-    /// When a retry comes.
+    /// How many tries have failed since it last streamed steadily.
+    pub failures: u32,
+    /// When the next one comes.
     pub next_try: Option<Timestamp>,
     pub positions: Positions,
     pub lag: Lag,
@@ -85,6 +87,7 @@ impl DatabaseStatus {
             unsettled: now,
             reports: 1,
             told: Vec::new(),
+            failures: 0,
             next_try: None,
             positions: Positions::default(),
             lag: Lag::default(),
@@ -211,7 +214,7 @@ mod tests {
     #[test]
     fn who_waited_behind_an_agent_has_all_of_its_grace_once_that_is_gone() {
         let held_by = |name: &str| {
-            let holder = Holder { pid: 1, application_name: name.to_owned(), client_addr: None };
+            let holder = Holder { pid: 1, application_name: name.to_owned(), client_addr: None, ours: false };
             Condition::Other(State::Waiting, Trouble::new(Reason::SlotHeld, "held", "").held_by(holder))
         };
         for next in [

@@ -52,6 +52,8 @@ pub struct DatabaseHealth {
     pub since: Timestamp,
     /// Under `waiting`: who holds the slot.
     pub holder: Option<Holder>,
+    /// Tries that have failed since it last streamed steadily.
+    pub failures: u32,
     pub next_try: Option<Timestamp>,
     /// What made the verdict, the worst first.
     pub troubles: Vec<Row>,
@@ -93,6 +95,7 @@ impl DatabaseHealth {
             hint: trouble.map(|trouble| trouble.hint.clone()),
             since: status.since,
             holder: trouble.and_then(|trouble| trouble.holder.clone()),
+            failures: status.failures,
             next_try: status.next_try,
             troubles: rows,
             slot: status.slot.clone(),

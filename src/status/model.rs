@@ -86,6 +86,8 @@ pub enum Reason {
     Starting,
     /// The server counts our session as a synchronous standby: a sink that is blocked would hang every COMMIT.
     SyncStandby,
+    /// The server sends a failover slot nothing, since it waits for a standby of this setting.
+    SynchronizedStandbySlots,
     /// The server's certificate or TLS itself was refused.
     Tls,
 }
@@ -116,6 +118,7 @@ impl Reason {
             Self::SlotUnusable => "slot_unusable",
             Self::Starting => "starting",
             Self::SyncStandby => "sync_standby",
+            Self::SynchronizedStandbySlots => "synchronized_standby_slots",
             Self::Tls => "tls",
         }
     }
@@ -154,6 +157,9 @@ pub struct Holder {
     pub application_name: String,
     /// `None` over a Unix socket.
     pub client_addr: Option<String>,
+    /// It calls itself as we do: a session that we left behind, which the server has not missed yet.
+    #[serde(skip)]
+    pub ours: bool,
 }
 
 impl Holder {
@@ -163,7 +169,7 @@ impl Holder {
     /// Whether it is another slotd: its stream is in good hands, so waiting behind it only warns.
     #[must_use]
     pub fn is_agent(&self) -> bool {
-        self.application_name.starts_with(Self::AGENT_PREFIX)
+        !self.ours && self.application_name.starts_with(Self::AGENT_PREFIX)
     }
 }
 

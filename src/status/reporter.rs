@@ -91,9 +91,9 @@ impl Reporter {
         self.modify(|status| status.last_message = Some(now()));
     }
 
-    /// When a retry comes.
-    pub fn next_try(&self, at: Option<Timestamp>) {
-        self.modify(|status| status.next_try = at);
+    /// How many tries have failed in a row, and when the next one comes.
+    pub fn tries(&self, failures: u32, next: Option<Timestamp>) {
+        self.modify(|status| (status.failures, status.next_try) = (failures, next));
     }
 
     /// The slot was seen, or its absence was.

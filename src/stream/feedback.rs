@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
 use jiff::Timestamp;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +33,11 @@ const BLOCKED: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(2);
 /// After an idle position could not be recorded, the next is tried this much later.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
-/// How often the sinks and the server are looked at.
-const WATCH: Duration = Duration::from_millis(500);
+/// How often the sinks and the server are looked at. What was in flight at one look and still is at the next may be what
+/// a COMMIT of the application waits for.
+const WATCH: Duration = Duration::from_millis(250);
+/// An idle position that has waited this long for its record may be that, too.
+const SLOW_RECORD: Duration = Duration::from_secs(2);
 
 /// Why feedback ended, unless it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,13 @@ pub(super) struct Patience {
     pub(super) sink_stall_timeout: Duration,
 }
 
+/// What others hear of, besides the server.
+pub(super) struct Told {
+    pub(super) reporter: Arc<Reporter>,
+    /// Whoever looks whether a COMMIT waits for what is not acknowledged.
+    pub(super) unacknowledged: Arc<Notify>,
+}
+
 /// Sends the feedback of one stream.
 pub(super) struct Feedback {
     writer: CopyWriter,
@@ -67,12 +78,15 @@ pub(super) struct Feedback {
     acknowledged: Option<EndLsn>,
     sent: Instant,
     /// When the server was last heard, as last reported.
-    heard: std::time::Instant,
+    heard: Instant,
     /// Whether trouble with a sink was told.
     told: bool,
     waiting: Option<Waiting>,
     /// The stream before ended for a sink, which has not shown yet that it takes something again; and since when.
     unproven: Option<Instant>,
+    unacknowledged: Arc<Notify>,
+    /// How many units had been seen at the last look that found all of those before it delivered.
+    seen: u64,
 }
 
 /// An idle position that waits for its record.
@@ -89,10 +103,11 @@ impl Feedback {
         writer: CopyWriter,
         progress: Arc<Progress>,
         ledger: Arc<Ledger>,
-        reporter: Arc<Reporter>,
+        told: Told,
         confirmed: EndLsn,
         patience: Patience,
     ) -> Self {
+        let Told { reporter, unacknowledged } = told;
         let heard = progress.heard().0;
         let told = reporter.status().condition.trouble().is_some_and(|trouble| trouble.reason == Reason::Sink);
         let unproven = told.then(Instant::now);
@@ -108,6 +123,8 @@ impl Feedback {
             told,
             waiting: None,
             unproven,
+            unacknowledged,
+            seen: 0,
         }
     }
 
@@ -213,6 +230,15 @@ impl Feedback {
         if let Some(error) = waiting.and_then(|waiting| waiting.refused.as_ref()) {
             return Some(Trouble::new(Reason::Sink, error.to_string(), error.hint.clone()));
         }
+        // It says so again whenever it hears of us, three times in this time at the least.
+        if let Some(why) = self.progress.held_back(self.patience.wal_sender_timeout) {
+            return Some(Trouble::new(
+                Reason::SynchronizedStandbySlots,
+                format!("the server sends a failover slot nothing while it waits for a standby: {why}"),
+                "start the standby of that slot, or take the slot out of the list: ALTER SYSTEM SET \
+                 synchronized_standby_slots = ''; SELECT pg_reload_conf();",
+            ));
+        }
         let (sentence, hint) = if blocked.is_some_and(|blocked| blocked > BLOCKED) {
             (
                 "a sink has not taken a batch for several seconds; the connection is kept for now",
@@ -239,9 +265,21 @@ impl Feedback {
         }
     }
 
+    /// Says so if a transaction that was there at the last look is not acknowledged yet.
+    fn look_for_waiting_commits(&mut self) {
+        let (seen, whole) = self.progress.units();
+        let slow = self.waiting.as_ref().is_some_and(|waiting| waiting.since.elapsed() > SLOW_RECORD);
+        if whole < self.seen || slow {
+            self.unacknowledged.notify_one();
+        } else {
+            self.seen = seen;
+        }
+    }
+
     fn watch(&mut self) -> Result<(), FeedbackError> {
         let Patience { wal_sender_timeout, sink_stall_timeout } = self.patience;
         let blocked = self.progress.busy_since().map(|since| since.elapsed());
+        self.look_for_waiting_commits();
         if let Some(since) = self.unproven
             && self.waiting.is_none()
             && (self.progress.has_delivered() || blocked.is_none() && since.elapsed() > QUIET)

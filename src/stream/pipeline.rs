@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::feedback::{Feedback, FeedbackError, Patience};
+use super::feedback::{Feedback, FeedbackError, Patience, Told};
 use super::positions::{Key, Positions};
 use super::progress::Progress;
 use super::reader::{ReadError, Reader};
@@ -23,6 +23,7 @@ use crate::config::Database;
 use crate::faults::{self, Break};
 use crate::lsn::{EndLsn, Lsn};
 use crate::postgres::catalog::{self, SlotFacts};
+use crate::postgres::sync_standby;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::types::Horizon;
 use crate::postgres::{
@@ -43,6 +44,8 @@ pub struct Pipeline {
     pub sinks: Vec<NamedSink>,
     pub positions: Arc<Positions>,
     pub reporter: Arc<Reporter>,
+    /// Told several times a second while what the server has sent is not acknowledged for longer than it should take.
+    pub unacknowledged: Arc<Notify>,
     pub sink_stall_timeout: Duration,
 }
 
@@ -210,6 +213,12 @@ impl Pipeline {
                     "nothing to do: it is judged anew",
                 ),
             }));
+        }
+        // From now on a COMMIT may wait for us, and the setting may be younger than the look before the start.
+        let names = catalog::synchronous_standby_names(&sql).await;
+        let names = names.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
+        if let Some(refusal) = sync_standby::refusal(&self.database, &names, self.connector.application_name()) {
+            return Err(End::Trouble(refusal));
         }
         info!(database = %self.database.name, slot = %self.database.slot, lsn = %start, "streaming from {start}");
         let horizon = Horizon::now(&sql).await;
@@ -419,7 +428,8 @@ impl Pipeline {
             .proving(proofs);
         let mut reading = spawn(reader.run(stop_reading));
         let mut delivering = spawn(sinks.deliver(to_deliver, Arc::clone(&progress), Arc::clone(&ledger)));
-        let feedback = Feedback::new(writer, progress, ledger, Arc::clone(&self.reporter), confirmed, patience);
+        let told = Told { reporter: Arc::clone(&self.reporter), unacknowledged: Arc::clone(&self.unacknowledged) };
+        let feedback = Feedback::new(writer, progress, ledger, told, confirmed, patience);
         let mut acknowledging = spawn(self.reporter.clock().during(feedback.run(stop_feedback.clone())));
         // After trouble with a sink it is feedback that tells when it is over.
         if self.reporter.status().condition.trouble().is_none_or(|trouble| trouble.reason != Reason::Sink) {

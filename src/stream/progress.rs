@@ -7,12 +7,14 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::faults::{self, Break};
 use crate::lsn::{EndLsn, Lsn};
+use crate::wire::ServerError;
 
 /// The progress of one stream, shared by its reader, its sinks and its feedback.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ struct Inner {
     heard: Instant,
     /// The last position that was received.
     received: Lsn,
+    held_back: Option<HeldBack>,
     /// Only ever set by a break.
     broken: Option<EndLsn>,
 }
@@ -50,6 +53,15 @@ struct SinkProgress {
     batches: u64,
     /// Since when the sink has had a batch that is not durable yet.
     busy_since: Option<Instant>,
+}
+
+/// The server said that it sends nothing, though there is something.
+#[derive(Debug)]
+struct HeldBack {
+    why: ServerError,
+    said: Instant,
+    /// How many units had been seen then.
+    seen: u64,
 }
 
 /// What may be acknowledged now.
@@ -75,6 +87,7 @@ impl Progress {
                 reply_requested: false,
                 heard: Instant::now(),
                 received: Lsn::ZERO,
+                held_back: None,
                 broken: None,
             }),
             changed: Notify::new(),
@@ -108,6 +121,28 @@ impl Progress {
         inner.reply_requested |= reply_requested;
         drop(inner);
         self.changed.notify_one();
+    }
+
+    /// The server says that it sends nothing, and why.
+    pub fn hold_back(&self, why: ServerError) {
+        let seen = self.seen.load(Ordering::Relaxed);
+        self.lock().held_back = Some(HeldBack { why, said: Instant::now(), seen });
+    }
+
+    /// Why the server sends nothing, if it has said so within `age` and has sent no change since.
+    #[must_use]
+    pub fn held_back(&self, age: Duration) -> Option<ServerError> {
+        let seen = self.seen.load(Ordering::Relaxed);
+        let inner = self.lock();
+        let held = inner.held_back.as_ref().filter(|held| held.seen == seen && held.said.elapsed() <= age);
+        held.map(|held| held.why.clone())
+    }
+
+    /// How many units were seen, and how many of them every sink holds whole.
+    #[must_use]
+    pub fn units(&self) -> (u64, u64) {
+        let seen = self.seen.load(Ordering::Relaxed);
+        (seen, self.lock().whole())
     }
 
     /// Sink `sink` has been given a batch.

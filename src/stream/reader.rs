@@ -308,7 +308,10 @@ impl Reader {
                 if notice.sqlstate == "55000" && notice.routine.as_deref() == Some("LoadPublications") {
                     return Err(ReadError::SkippedPublication);
                 }
-                if notice.severity >= Severity::Warning {
+                // A failover slot waits for the physical slots of synchronized_standby_slots; its codes are those of others.
+                if notice.routine.as_deref() == Some("StandbySlotsHaveCaughtup") {
+                    self.progress.hold_back(notice);
+                } else if notice.severity >= Severity::Warning {
                     // A full queue means that the same is being said over and over.
                     drop(self.notices.try_send(notice));
                 }

@@ -13,18 +13,21 @@ use crate::config::{Database, Status};
 use crate::guard::Seen;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, SlotFacts};
+use crate::postgres::sync_standby;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
-use crate::status::{Condition, Holder, PERIOD, Reason, Refusal, Reply, State, Trouble, one_line};
+use crate::status::{Condition, Holder, PERIOD, Reason, Refusal, Reply, STEADY, State, Trouble, one_line};
 use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
 
 /// How often the publication of a database that streams is looked at.
 const CHECK_PERIOD: Duration = Duration::from_secs(60);
 /// A sink that takes longer to open is stuck, or recovers much: the slot is looked at meanwhile.
 const OPEN_SOON: Duration = Duration::from_secs(1);
-/// A stream that lived this long counts as a success.
-const SUCCESS: Duration = Duration::from_secs(5);
+/// How old an answer about synchronous standbys may be, so that many streams that are held up ask as one.
+const FRESH: Duration = Duration::from_millis(100);
+/// The longest wait for our own last session, which the server ends by itself; so many times.
+const OURS: (Duration, u32) = (Duration::from_secs(1), 60);
 
 /// The operator accepts the gap of `reason`, and no other: it is what they were told.
 #[derive(Debug)]
@@ -42,17 +45,18 @@ pub(super) struct Keep {
     resumes: mpsc::Receiver<Resume>,
     /// Somebody wants the next round now.
     poke: Arc<Notify>,
+    backoff: Backoff,
 }
 
 impl Keep {
-    pub(super) const fn new(
+    pub(super) fn new(
         pipeline: Pipeline,
         holders: Holders,
         seen: watch::Receiver<Option<Seen>>,
         resumes: mpsc::Receiver<Resume>,
         poke: Arc<Notify>,
     ) -> Self {
-        Self { pipeline, holders, seen, resumes, poke }
+        Self { pipeline, holders, seen, resumes, poke, backoff: Backoff::default() }
     }
 
     /// Looks after the database until `stop`.
@@ -64,7 +68,6 @@ impl Keep {
     }
 
     async fn active(&mut self, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
         let mut resume: Option<Resume> = None;
         loop {
             let holes = resume.as_ref().map_or(Holes::Refuse, |asked| Holes::Accept(asked.reason));
@@ -77,37 +80,41 @@ impl Keep {
             let streamed = prepared.is_ok();
             let end = match prepared {
                 Ok(started) => {
-                    self.pipeline.reporter.next_try(None);
+                    self.pipeline.reporter.tries(self.backoff.failures(), None);
                     answer(resume.take(), Ok("streaming behind a gap record".to_owned()));
-                    let begun = Instant::now();
-                    let end = self.stream(started, &stop).await;
-                    if begun.elapsed() >= SUCCESS {
-                        backoff.reset();
-                    }
-                    end
+                    self.stream(started, &stop).await
                 }
                 Err(end) => end,
             };
             if stop.is_cancelled() {
                 return;
             }
+            self.backoff.fail();
             let (state, trouble, wait) = match end {
                 End::Stopped => return,
                 // A stream that ran into a hole would run into it again, and show itself as streaming until then.
                 End::Lost(trouble) if streamed => (State::Lost, trouble, None),
-                End::Lost(trouble) => (State::Lost, trouble, Some(PERIOD)),
-                End::Trouble(Diagnosis { class: Class::Operator, trouble }) => (State::Failed, trouble, Some(PERIOD)),
+                End::Lost(trouble) => (State::Lost, trouble, Some(Backoff::long_wait())),
+                End::Trouble(Diagnosis { class: Class::Operator, trouble }) => {
+                    (State::Failed, trouble, Some(Backoff::long_wait()))
+                }
                 End::Trouble(Diagnosis { class: Class::Retry, trouble }) => {
-                    (State::Retrying, trouble, Some(backoff.next_wait()))
+                    (State::Retrying, trouble, Some(self.backoff.wait()))
                 }
                 End::Trouble(Diagnosis { class: Class::Held, trouble }) => {
-                    (State::Waiting, trouble, Some(backoff.next_wait()))
+                    let ours = trouble.holder.as_ref().is_some_and(|holder| holder.ours);
+                    let most = if ours && self.backoff.failures() < OURS.1 { OURS.0 } else { Duration::MAX };
+                    (State::Waiting, trouble, Some(self.backoff.wait().min(most)))
                 }
             };
+            let held_up_commits = streamed && trouble.reason == Reason::SyncStandby;
             answer(resume.take(), Err(Refusal::Failed(trouble.sentence.clone())));
             self.pipeline.reporter.condition(Condition::Other(state, trouble));
             let until = wait.and_then(|wait| Timestamp::now().checked_add(SignedDuration::try_from(wait).ok()?).ok());
-            self.pipeline.reporter.next_try(until);
+            self.pipeline.reporter.tries(self.backoff.failures(), until);
+            if held_up_commits {
+                self.release_commits().await;
+            }
             let acknowledged = self.pipeline.reporter.status().positions.acknowledged;
             resume = tokio::select! {
                 biased;
@@ -228,8 +235,8 @@ impl Keep {
 
     /// Streams, and looks at the publication every so often.
     async fn stream(&mut self, started: Started, stop: &CancellationToken) -> End {
-        let Self { pipeline, resumes, poke, seen, .. } = self;
-        let Pipeline { database, connector, reporter, .. } = &*pipeline;
+        let Self { pipeline, resumes, poke, seen, backoff, .. } = self;
+        let Pipeline { database, connector, reporter, unacknowledged, .. } = &*pipeline;
         let own = connector.application_name();
         let first = CHECK_PERIOD.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
         let mut checks = interval_at(Instant::now() + first, CHECK_PERIOD);
@@ -237,18 +244,33 @@ impl Keep {
         let streaming = pipeline.run(started, stop);
         let sync_standby = async {
             loop {
-                let names = |seen: &Seen| {
-                    let names = &seen.synchronous_standby_names;
-                    provision::sync_standby(database, names, own).is_some().then(|| names.clone())
+                // What the guard saw may be older than the stream; one that does not answer has not changed.
+                let told = tokio::select! {
+                    refusal = next(seen, |seen| {
+                        sync_standby::refusal(database, &seen.synchronous_standby_names, own)
+                    }) => Some(refusal),
+                    () = unacknowledged.notified(), if !database.allow_sync_standby => None,
                 };
-                let names = next(seen, names).await;
-                // What the guard saw may be older than the stream.
-                if let Some(diagnosis) = provision::still_sync_standby(database, connector, names).await {
-                    break diagnosis;
+                let refusal = match connector.synchronous_standby_names(&database.connection, FRESH).await {
+                    Ok(names) => sync_standby::refusal(database, &names, own),
+                    Err(_) => told,
+                };
+                if let Some(refusal) = refusal {
+                    break refusal;
                 }
             }
         };
-        tokio::pin!(streaming, sync_standby);
+        // A connect that breaks at once again is no success, nor is a stream whose sink takes nothing.
+        let steady = async {
+            loop {
+                sleep(STEADY).await;
+                if reporter.status().condition.state() == State::Streaming {
+                    break;
+                }
+            }
+        };
+        tokio::pin!(streaming, sync_standby, steady);
+        let mut is_steady = false;
         let mut blind = false;
         loop {
             tokio::select! {
@@ -257,6 +279,12 @@ impl Keep {
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
                 Some(asked) = resumes.recv() => {
                     answer(Some(asked), Err(not_lost()));
+                    continue;
+                }
+                () = &mut steady, if !is_steady => {
+                    is_steady = true;
+                    backoff.reset();
+                    reporter.tries(0, None);
                     continue;
                 }
                 _ = checks.tick() => {}
@@ -282,6 +310,16 @@ impl Keep {
                 reporter.findings(findings);
             }
             reporter.round_done();
+        }
+    }
+
+    /// The stream has ended since commits waited for it; they are to wait no longer.
+    async fn release_commits(&self) {
+        let Pipeline { database, connector, .. } = &self.pipeline;
+        if let Err(error) = provision::release_commits(database, connector).await {
+            let sentence = trouble::of_sql(Step::Observe, &error, &database.connection).trouble.sentence;
+            let sentence = one_line(&sentence);
+            tracing::warn!("commits that waited for slotd may wait until their standby answers: {sentence}");
         }
     }
 

@@ -47,6 +47,7 @@ impl Keeper {
             sinks: sinks(&database, config, shared),
             positions: Arc::clone(&shared.positions),
             reporter: Arc::clone(&reporter),
+            unacknowledged: Arc::default(),
             sink_stall_timeout: config.agent.sink_stall_timeout,
         };
         let (seen, seen_by_task) = watch::channel(None);
@@ -118,7 +119,7 @@ fn died(reporter: &Reporter) {
         "report it with the lines before it in the log; nothing is lost, and slotd reload begins this database again",
     );
     reporter.condition(Condition::Other(State::Failed, trouble));
-    reporter.next_try(None);
+    reporter.tries(reporter.status().failures, None);
     reporter.round_done();
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -64,22 +65,49 @@ async fn quiet_slots_beside_a_busy_database_advance_with_one_write_a_second() {
 }
 
 /// Hands connections on to a server, and notes when a standby status update passes.
-async fn proxy(port: u16, seen: Arc<Mutex<Vec<Instant>>>) -> u16 {
+async fn proxy(port: u16, seen: Arc<Mutex<Vec<Instant>>>, storm: u32) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            tokio::spawn(hand_on(client, server, Arc::clone(&seen)));
+            tokio::spawn(hand_on(client, server, Arc::clone(&seen), storm));
         }
     });
     own
 }
 
-async fn hand_on(client: TcpStream, server: TcpStream, seen: Arc<Mutex<Vec<Instant>>>) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+/// The beginning of a copy.
+const COPY_BOTH: u8 = b'W';
+/// A keepalive that asks for a reply, at a position that nobody moves to.
+const ASKS: &[u8] = b"d\0\0\0\x16k\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01";
+
+/// Passes on what the server says; behind the beginning of a copy come so many times a hundred keepalives.
+async fn stormily(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, storm: u32) -> std::io::Result<()> {
+    let mut buffer = Vec::new();
+    while server.read_buf(&mut buffer).await? > 0 {
+        while let Some(length) = buffer.get(1..5) {
+            let length = 1 + u32::from_be_bytes(length.try_into().unwrap()) as usize;
+            if buffer.len() < length {
+                break;
+            }
+            let tag = buffer[0];
+            client.write_all(&buffer[..length]).await?;
+            buffer.drain(..length);
+            for _ in 0..if tag == COPY_BOTH { storm } else { 0 } {
+                client.write_all(&ASKS.repeat(100)).await?;
+                // A storm lasts; this is no wait for a state.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn hand_on(client: TcpStream, server: TcpStream, seen: Arc<Mutex<Vec<Instant>>>, storm: u32) {
+    let (mut from_client, to_client) = client.into_split();
+    let (from_server, mut to_server) = server.into_split();
+    tokio::spawn(stormily(from_server, to_client, storm));
     let mut buffer = Vec::new();
     // The first message has no tag.
     let mut tag = 0;
@@ -105,7 +133,7 @@ async fn status_updates_are_paced_however_fast_transactions_come() {
     let cluster = Cluster::shared(18);
     let dbname = cluster.create_database().await;
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let port = proxy(cluster.port(), Arc::clone(&seen)).await;
+    let port = proxy(cluster.port(), Arc::clone(&seen), 0).await;
     let entry = cluster.entry(&dbname).replace(&cluster.port().to_string(), &port.to_string());
     let mut slotd = Slotd::run(&entry);
     slotd.await_state(&dbname, "streaming").await;
@@ -115,11 +143,39 @@ async fn status_updates_are_paced_however_fast_transactions_come() {
         client.batch_execute("INSERT INTO t DEFAULT VALUES").await.unwrap();
     }
     slotd.await_acknowledged(cluster, &dbname).await;
-    let seen = seen.lock().unwrap().clone();
-    let lasted = seen[seen.len() - 1] - seen[0];
-    assert!(seen.len() > 3, "{} updates", seen.len());
-    assert!(seen.len() as f64 <= lasted.as_secs_f64() * 10.0 + 2.0, "{} updates in {lasted:?}", seen.len());
+    are_paced(&seen);
     assert_eq!(slotd.lines(&dbname).len(), 2000);
+}
+
+/// At most one each 100 ms.
+fn are_paced(seen: &Mutex<Vec<Instant>>) {
+    let seen = seen.lock().unwrap().clone();
+    assert!(seen.len() > 3, "{} updates", seen.len());
+    let lasted = seen[seen.len() - 1] - seen[0];
+    assert!(seen.len() as f64 <= lasted.as_secs_f64() * 10.0 + 2.0, "{} updates in {lasted:?}", seen.len());
+}
+
+#[tokio::test]
+async fn keepalive_storms_are_answered_at_their_pace_and_hold_back_no_change() {
+    for storm in [0, 400] {
+        let cluster = Cluster::shared(18);
+        let (quiet, busy) = (cluster.create_database().await, cluster.create_database().await);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let port = proxy(cluster.port(), Arc::clone(&seen), storm).await;
+        let entry = cluster.entry(&quiet).replace(&cluster.port().to_string(), &port.to_string());
+        let mut slotd = Slotd::run(&entry);
+        slotd.await_state(&quiet, "streaming").await;
+        let stop = CancellationToken::new();
+        let writer = tokio::spawn(keep_busy(cluster.connect(&busy).await, stop.clone()));
+        cluster.execute(&quiet, "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await;
+        for _ in 0..3 {
+            slotd.await_acknowledged(cluster, &quiet).await;
+        }
+        stop.cancel();
+        assert!(writer.await.unwrap() > 100);
+        are_paced(&seen);
+        assert_eq!(slotd.lines(&quiet).len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -47,6 +47,8 @@ mod provision;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod retry;
+#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod sinks;

@@ -214,7 +214,10 @@ fn a_slot_that_is_held_names_the_holder_and_our_own_is_just_waited_for() {
     let (class, reason, sentence, _) = held("psql");
     assert_eq!((class, reason), (Class::Held, Reason::SlotHeld));
     assert!(sentence.contains("42") && sentence.contains("psql") && sentence.contains("10.0.0.7"), "{sentence}");
-    assert_eq!(held(OWN).0, Class::Retry);
+    let (class, _, sentence, hint) = held(OWN);
+    assert_eq!(class, Class::Held);
+    assert!(sentence.contains("pid 42"), "{sentence}");
+    assert!(hint.contains("wal_sender_timeout") && !hint.contains("pg_terminate_backend"), "{hint}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn wal(percent: u64) -> WalUse {
 }
 
 fn held_by(application_name: &str) -> Condition {
-    let holder = Holder { pid: 7, application_name: application_name.to_owned(), client_addr: None };
+    let holder = Holder { pid: 7, application_name: application_name.to_owned(), client_addr: None, ours: false };
     Condition::Other(State::Waiting, Trouble::new(Reason::SlotHeld, "held", "wait").held_by(holder))
 }
 

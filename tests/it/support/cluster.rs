@@ -63,6 +63,11 @@ impl Cluster {
         connect(&self.socket(), dbname).await.unwrap()
     }
 
+    /// The same, unless the server has no room.
+    pub(crate) async fn try_connect(&self, dbname: &str) -> Option<Client> {
+        connect(&self.socket(), dbname).await.ok()
+    }
+
     /// Runs `sql`, which may be several statements.
     pub(crate) async fn execute(&self, dbname: &str, sql: &str) {
         self.connect(dbname).await.batch_execute(sql).await.unwrap();
