@@ -6,11 +6,15 @@
 
 mod command;
 mod database;
+mod event;
 mod health;
 mod lag;
+mod log_switch;
 mod model;
 mod registry;
 mod reporter;
+mod streak;
+mod told;
 mod verdict;
 mod words;
 
@@ -18,11 +22,13 @@ pub use command::{Command, Refusal, Reply};
 pub use database::DatabaseStatus;
 pub use health::{DatabaseHealth, Health, LagHealth};
 pub use lag::Lag;
+pub use log_switch::LogSwitch;
 pub use model::{Condition, Finding, Holder, Positions, Reason, State, Trouble, WalUse};
 pub use registry::{AgentStatus, Registry};
 pub use reporter::Reporter;
+pub use streak::Streak;
 pub use verdict::{Assessment, Bounds, PERIOD, Row, STALE, Verdict, judge};
-pub use words::{age, databases, one_line, size};
+pub use words::{age, databases, failures, lasted, one_line, size};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -27,6 +27,7 @@ pub(super) fn port(registry: Registry, exposure: Exposure) -> Router {
 pub(super) fn socket(registry: Registry, commands: mpsc::Sender<Command>) -> Router {
     let control = control::Control { registry: registry.clone(), commands };
     let commands = Router::new()
+        .route("/control/log-level", post(control::log_level))
         .route("/control/reload", post(control::reload))
         .route("/control/databases/{name}/resume", post(control::resume))
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -136,11 +136,11 @@ impl Registry {
         }
         self.changed();
         match why {
-            Some(why) => tracing::warn!(
-                hint = "run slotd check, mend the file, run slotd reload",
-                "the changed file was rejected and the old one is in force: {}",
-                super::one_line(&why)
-            ),
+            Some(why) => {
+                let hint = super::health::MEND;
+                let why = super::one_line(&why);
+                tracing::warn!(hint, "the changed file was rejected and the old one is in force: {why} ({hint})");
+            }
             None => tracing::info!("the file that was rejected is mended"),
         }
     }

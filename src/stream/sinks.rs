@@ -35,7 +35,7 @@ pub(super) struct Sinks {
 
 #[derive(Debug)]
 pub(super) struct OpenSink {
-    name: SinkName,
+    pub(super) name: SinkName,
     pub(super) key: Key,
     sink: OwnedMutexGuard<Sink>,
     pub(super) standing: Standing,

@@ -16,7 +16,7 @@ use crate::postgres::catalog::{self, SlotFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
-use crate::status::{Condition, Holder, PERIOD, Reason, Refusal, Reply, State, Trouble, one_line};
+use crate::status::{Condition, Holder, PERIOD, Reason, Refusal, Reply, State, Streak, Trouble};
 use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
 
 /// How often the publication of a database that streams is looked at.
@@ -105,7 +105,7 @@ impl Keep {
                 }
             };
             answer(resume.take(), Err(Refusal::Failed(trouble.sentence.clone())));
-            self.pipeline.reporter.condition(Condition::Other(state, trouble));
+            self.pipeline.reporter.failed(state, trouble);
             let until = wait.and_then(|wait| Timestamp::now().checked_add(SignedDuration::try_from(wait).ok()?).ok());
             self.pipeline.reporter.next_try(until);
             let acknowledged = self.pipeline.reporter.status().positions.acknowledged;
@@ -249,7 +249,7 @@ impl Keep {
             }
         };
         tokio::pin!(streaming, sync_standby);
-        let mut blind = false;
+        let mut blind = Streak::default();
         loop {
             tokio::select! {
                 biased;
@@ -268,16 +268,19 @@ impl Keep {
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
                 checked = provision::check(database, connector) => checked,
             };
-            // Said once when it begins and once when it ends.
             match &checked {
-                Ok(_) if blind => tracing::info!("the publication is looked at again"),
-                Err(Diagnosis { trouble, .. }) if !blind => {
-                    let (sentence, hint) = (one_line(&trouble.sentence), one_line(&trouble.hint));
-                    tracing::warn!(hint, "the publication can't be looked at: {sentence}");
+                Ok(_) => {
+                    if let Some(after) = blind.ended(Timestamp::now()) {
+                        reporter.info(None, &format!("the publication is looked at again{after}"));
+                    }
                 }
-                Ok(_) | Err(_) => {}
+                Err(Diagnosis { trouble, .. }) => {
+                    if let Some(times) = blind.failed(Timestamp::now()) {
+                        let sentence = format!("the publication can't be looked at{times}: {}", trouble.sentence);
+                        reporter.warn(&sentence, &trouble.hint);
+                    }
+                }
             }
-            blind = checked.is_err();
             if let Ok(findings) = checked {
                 reporter.findings(findings);
             }

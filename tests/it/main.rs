@@ -29,6 +29,8 @@ mod layers;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod lost;
 #[cfg(test)]
 mod memory;

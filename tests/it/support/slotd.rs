@@ -69,6 +69,17 @@ impl Slotd {
         self.child = Some(child);
     }
 
+    /// `slotd run` in a mount namespace where `folder` is where the journal has its socket.
+    pub(crate) fn start_with_journal(&mut self, folder: &Path) {
+        assert!(self.child.is_none(), "slotd runs already");
+        let script = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && \
+                      mount --bind \"$0\" /run/systemd/journal && exec \"$1\" run || \
+                      { echo 'this test needs the privilege to mount (CAP_SYS_ADMIN): run it as root' >&2; exit 1; }";
+        let mut command = self.command_of(Path::new("unshare"), &["--mount", "sh", "-c", script]);
+        let child = command.arg(folder).arg(env!("CARGO_BIN_EXE_slotd")).kill_on_drop(true).spawn().unwrap();
+        self.child = Some(child);
+    }
+
     /// How many threads it has.
     pub(crate) fn threads(&self) -> usize {
         fs::read_dir(format!("/proc/{}/task", self.pid().unwrap())).unwrap().count()
@@ -108,8 +119,12 @@ impl Slotd {
     }
 
     fn command(&self, args: &[&str]) -> Command {
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_slotd")), args)
+    }
+
+    fn command_of(&self, program: &Path, args: &[&str]) -> Command {
         let open = |name: &str| File::options().create(true).append(true).open(self.path(name)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_slotd"));
+        let mut command = Command::new(program);
         command
             .args(args)
             .env("SLOTD_CONFIG", self.config_path())
