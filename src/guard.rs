@@ -173,6 +173,14 @@ fn wal_use(budget: Budget, server: &ServerFacts, slot: &SlotFacts) -> WalUse {
         },
         wal_status: slot.wal_status.clone(),
         safe_wal_size: slot.safe_wal_size,
+        held_bytes: match (slot.confirmed_flush_lsn, slot.restart_lsn) {
+            (Some(confirmed), Some(restart)) => confirmed.since(restart),
+            _ => 0,
+        },
+        // The registry sees more than one look.
+        seconds_to_invalidation: None,
+        inactive_since: slot.inactive_since,
+        invalidation: slot.invalidation().map(str::to_owned),
     }
 }
 

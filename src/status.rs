@@ -5,6 +5,7 @@
 //! recorded is judged in one place, [`judge`], and shown in one shape, [`Health`].
 
 mod command;
+mod counters;
 mod database;
 mod event;
 mod health;
@@ -16,14 +17,16 @@ mod reporter;
 mod streak;
 mod told;
 mod verdict;
+mod wal_growth;
 mod words;
 
 pub use command::{Command, Refusal, Reply};
+pub use counters::{Counts, SinkCounts};
 pub use database::DatabaseStatus;
 pub use health::{DatabaseHealth, Health, LagHealth};
 pub use lag::Lag;
 pub use log_switch::LogSwitch;
-pub use model::{Condition, Finding, Holder, Positions, Reason, State, Trouble, WalUse};
+pub use model::{Condition, Finding, Holder, Positions, Reason, SqlState, State, Trouble, WalUse};
 pub use registry::{AgentStatus, Registry};
 pub use reporter::Reporter;
 pub use streak::Streak;

@@ -159,7 +159,7 @@ impl Supervisor {
         };
         self.shared.registry.config_rejected(None);
         if waits {
-            warn!("what has changed under [agent], but for `log`, and under [http] counts from the next start on");
+            warn!("changes under [agent], but for `log`, and under [http] count from the next start on");
         }
         let old = std::mem::replace(&mut self.config, config);
         if self.config.agent.log != old.agent.log {

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::answer::{health, status_code, summary, text};
 use super::control;
 use super::guard::{Exposure, guard};
+use super::metrics::metrics;
 use crate::status::{Command, DatabaseHealth, Registry, age};
 
 /// The largest body of a command.
@@ -41,6 +42,7 @@ fn probes() -> Router<Registry> {
         .route("/readyz", get(readyz))
         .route("/healthz", get(healthz))
         .route("/healthz/{name}", get(healthz_of))
+        .route("/metrics", get(metrics))
         .route("/health", get(health_of_all))
         .route("/health/{name}", get(health_of))
 }

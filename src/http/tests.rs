@@ -152,6 +152,7 @@ async fn health_shows_all_that_is_known() {
         budget_bytes: 100 << 20,
         wal_status: Some("reserved".to_owned()),
         safe_wal_size: None,
+        ..WalUse::default()
     }));
 
     let all = agent.get("/health").await;

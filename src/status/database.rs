@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::told::{Count, STEADY, Told};
+use super::wal_growth::WalGrowth;
 use super::{Condition, Finding, Holder, Lag, Positions, Reason, State, Trouble, WalUse};
 use crate::config::Status;
 use crate::ident::{DatabaseName, PublicationName, SlotName};
@@ -38,6 +39,8 @@ pub struct DatabaseStatus {
     /// When a round last ended.
     pub last_round: Option<Timestamp>,
     pub findings: Vec<Finding>,
+    /// What the slot retained at the last looks.
+    pub(super) growth: WalGrowth,
     /// The server has warned on the stream since the last look.
     pub(super) stream_warned: bool,
 }
@@ -84,6 +87,7 @@ impl DatabaseStatus {
             observed: None,
             last_round: None,
             findings: Vec::new(),
+            growth: WalGrowth::default(),
             stream_warned: false,
         }
     }

@@ -9,10 +9,13 @@ use jiff::{Timestamp, Unit};
 use tokio::sync::watch;
 use tracing::Level;
 
+use super::counters::Counters;
 use super::event::Event;
 use super::told::Count;
 use super::verdict::{wal_hint, wal_sentence};
+use super::wal_growth::WalGrowth;
 use super::{Condition, DatabaseStatus, Finding, Positions, Registry, State, Trouble, Verdict, WalUse, lasted};
+use crate::ident::SinkName;
 use crate::lsn::Lsn;
 
 /// The code of what the server warns of on the stream.
@@ -28,6 +31,7 @@ pub struct Reporter {
 struct Seat {
     id: u64,
     status: watch::Sender<Arc<DatabaseStatus>>,
+    counters: Arc<Counters>,
     registry: Registry,
 }
 
@@ -44,8 +48,13 @@ pub(super) fn now() -> Timestamp {
 }
 
 impl Reporter {
-    pub(super) fn new(id: u64, status: watch::Sender<Arc<DatabaseStatus>>, registry: Registry) -> Self {
-        Self { seat: Arc::new(Seat { id, status, registry }) }
+    pub(super) fn new(
+        id: u64,
+        status: watch::Sender<Arc<DatabaseStatus>>,
+        counters: Arc<Counters>,
+        registry: Registry,
+    ) -> Self {
+        Self { seat: Arc::new(Seat { id, status, counters, registry }) }
     }
 
     fn modify<T>(&self, update: impl FnOnce(&mut DatabaseStatus) -> T) -> Option<T> {
@@ -69,6 +78,7 @@ impl Reporter {
 
     /// A try, or a stream, has ended with `trouble`. The next one that ends alike is counted.
     pub fn failed(&self, state: State, trouble: Trouble) {
+        self.seat.counters.reconnect(&trouble);
         self.enter(Condition::Other(state, trouble), true);
     }
 
@@ -110,6 +120,20 @@ impl Reporter {
         self.tell_condition(told.flatten());
     }
 
+    /// The sink `name` has made durable so much.
+    pub fn delivered(&self, name: &SinkName, changes: u64, transactions: u64, bytes: u64) {
+        self.seat.counters.sink(name, |sink| {
+            sink.changes += changes;
+            sink.transactions += transactions;
+            sink.bytes += bytes;
+        });
+    }
+
+    /// The sink `name` refused, or could not do, what it was asked.
+    pub fn sink_failed(&self, name: &SinkName) {
+        self.seat.counters.sink(name, |sink| sink.failures += 1);
+    }
+
     /// A change or a keepalive came.
     pub fn last_message(&self) {
         self.modify(|status| status.last_message = Some(now()));
@@ -133,10 +157,21 @@ impl Reporter {
     }
 
     /// What the slot costs; logs when that changes the verdict.
-    pub fn wal(&self, wal: Option<WalUse>) {
+    pub fn wal(&self, mut wal: Option<WalUse>) {
         let verdict = |wal: &Option<WalUse>| wal.as_ref().map_or(Verdict::Pass, Verdict::of_wal);
         let after = verdict(&wal);
-        if self.modify(|status| verdict(&std::mem::replace(&mut status.wal, wal)) != after) != Some(true) {
+        let changed = self.modify(|status| {
+            match &mut wal {
+                None => status.growth = WalGrowth::default(),
+                Some(wal) => {
+                    status.growth.note(wal.retained_bytes, now());
+                    let left = wal.safe_wal_size.and_then(|room| status.growth.time_for(room));
+                    wal.seconds_to_invalidation = left.map(|left| left.as_secs_f64());
+                }
+            }
+            verdict(&std::mem::replace(&mut status.wal, wal)) != after
+        });
+        if changed != Some(true) {
             return;
         }
         let status = self.status();

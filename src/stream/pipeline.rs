@@ -154,7 +154,13 @@ impl Pipeline {
     /// # Errors
     /// A sink refuses.
     pub async fn open(&self, server: Identified) -> Result<Opened, (Identified, End)> {
-        let sinks = Sinks::open(&self.sinks, &server.identity, Arc::clone(&self.positions), self.sink_stall_timeout);
+        let sinks = Sinks::open(
+            &self.sinks,
+            &server.identity,
+            Arc::clone(&self.positions),
+            self.sink_stall_timeout,
+            Arc::clone(&self.reporter),
+        );
         match sinks.await {
             Ok(sinks) => {
                 let opened = Opened { sinks, server, proofs: BTreeSet::new() };

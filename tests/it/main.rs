@@ -37,6 +37,8 @@ mod memory;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod mute;
 #[cfg(test)]
 mod proof;

@@ -98,6 +98,7 @@ fn findings_and_wal_are_logged_when_they_come_and_when_they_go() {
             budget_bytes: 100 << 20,
             wal_status: None,
             safe_wal_size: None,
+            ..WalUse::default()
         }));
     }
     registry.config_rejected(Some("2 mistakes".to_owned()));

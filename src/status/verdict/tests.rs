@@ -13,6 +13,7 @@ fn wal(percent: u64) -> WalUse {
         budget_bytes: 100 << 20,
         wal_status: None,
         safe_wal_size: None,
+        ..WalUse::default()
     }
 }
 
