@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod context;
 mod failure;
+mod log_level;
 mod out;
 mod reload;
 mod resume;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+use crate::config::LogLevel;
 use crate::ident::{DatabaseName, NameError};
 use crate::logging::LogFormat;
 use failure::{Exit, Failure};
@@ -33,6 +35,7 @@ Examples:
   slotd status                   what each database is doing; exit status 0, 3 or 4
   slotd status shop --json       all that is known of one
   slotd reload                   apply a changed file
+  slotd log-level debug          log more, until the next start
   slotd resume shop --accept-gap say what a lost slot has cost, and how to go on
 
 Exit status: 0 done or nothing to do; status: 3 warn, 4 fail; 1 an error; 64 usage;
@@ -80,6 +83,15 @@ enum Command {
         #[command(flatten)]
         socket: SocketArg,
     },
+    /// Change how much the running agent logs, until it is started again
+    #[command(after_help = "Example:\n  slotd log-level debug")]
+    LogLevel {
+        /// error, warn, info, debug or trace; each has those before it too
+        #[arg(value_parser = log_level_named)]
+        level: LogLevel,
+        #[command(flatten)]
+        socket: SocketArg,
+    },
     /// Go on after a slot was lost, at the price of a gap that a record in the sink names
     #[command(after_help = "Example:\n  slotd resume shop --accept-gap --yes")]
     Resume {
@@ -118,6 +130,11 @@ fn database_name(text: &str) -> Result<DatabaseName, NameError> {
     DatabaseName::new(text)
 }
 
+fn log_level_named(text: &str) -> Result<LogLevel, String> {
+    let found = LogLevel::ALL.iter().find(|(name, _)| *name == text);
+    found.map(|(_, level)| *level).ok_or_else(|| "it is error, warn, info, debug or trace".to_owned())
+}
+
 /// Carries out the command that `args` give, the program's name first.
 pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match Cli::try_parse_from(args) {
@@ -143,6 +160,9 @@ async fn carry_out(command: Command) -> Result<Exit, Failure> {
             show::show(&socket, name.as_ref(), json).await
         }
         Command::Reload { socket } => reload::reload(&client::reach(context::sockets(socket.socket)).await?).await,
+        Command::LogLevel { level, socket } => {
+            log_level::log_level(&client::reach(context::sockets(socket.socket)).await?, level).await
+        }
         // `accept_gap` is true: clap demands it.
         Command::Resume { name, accept_gap: _, yes, socket } => {
             resume::resume(&client::reach(context::sockets(socket.socket)).await?, &name, yes).await

@@ -15,7 +15,7 @@ use crate::ident::MAX_NAME_BYTES;
 use crate::net::resolve::Resolver;
 use crate::postgres::Connector;
 use crate::sink::stdout;
-use crate::status::{Bounds, Command, Registry};
+use crate::status::{Bounds, Command, LogSwitch, Registry, databases};
 use crate::storage::{self, Disk, SharedStorage};
 use crate::stream::positions::{Positions, PositionsError};
 use crate::supervisor::{Shared, Supervisor};
@@ -40,11 +40,12 @@ pub enum StartError {
     },
 }
 
-/// Runs the agent on `config`, which stands in `file`, until a signal ends it. `socket` is where commands are taken.
+/// Runs the agent on `config`, which stands in `file`, until a signal ends it. `socket` is where commands are taken,
+/// `log` what changes the level of the log.
 ///
 /// # Errors
 /// It can't begin.
-pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), StartError> {
+pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::Signals)?;
     raise_descriptor_limit();
     let storage: SharedStorage = Arc::new(Disk);
@@ -71,10 +72,16 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf) -> Result<(), S
     let resolver = Resolver::new(config.agent.resolver);
     let connector =
         Connector::new(resolver, config.agent.connect_timeout, config.agent.wal_sender_timeout, format!("slotd/{id}"));
-    info!(file = %file.display(), state_dir = %state_dir.display(), databases = config.databases.len(), "slotd {} begins", env!("CARGO_PKG_VERSION"));
+    let (version, count) = (env!("CARGO_PKG_VERSION"), databases(config.databases.len()));
+    info!(
+        version,
+        "slotd {version} begins with {count} of {}; its state is in {}",
+        file.display(),
+        state_dir.display()
+    );
     let stop_timeout = config.agent.stop_timeout;
     let shared = Shared::new(connector, storage, Arc::new(positions), registry);
-    let supervisor = Supervisor::start(file, config, shared);
+    let supervisor = Supervisor::start(file, config, shared, log);
     let mut running = tokio::spawn(supervisor.run(to_carry_out, stop.clone()));
     service.ready().await;
     let mut stopping = false;
@@ -123,7 +130,7 @@ fn raise_descriptor_limit() {
     if limit.current != limit.maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
     {
-        warn!(hint = "raise it with LimitNOFILE or ulimit -n", "the limit of open files stays as it is: {error}");
+        warn!("the limit of open files stays as it is: {error} (raise it with LimitNOFILE or ulimit -n)");
     }
 }
 

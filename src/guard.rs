@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
 use crate::postgres::trouble::{self, Step};
 use crate::postgres::{ConnectError, Connector, SqlError};
-use crate::status::{PERIOD, Reporter, WalUse};
+use crate::status::{PERIOD, Reporter, Streak, Trouble, WalUse, one_line};
 
 /// How many databases are tried in one look: a server that refuses hundreds is not asked for all of them every time.
 const DOORS: usize = 8;
@@ -73,7 +74,7 @@ pub async fn watch(connector: Connector, mut slots: Vec<Watched>, stop: Cancella
     let Some(server) = slots.first().map(|watched| trouble::address(&watched.database.connection)) else { return };
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut blind = false;
+    let mut blind = Streak::default();
     loop {
         tokio::select! {
             biased;
@@ -85,16 +86,22 @@ pub async fn watch(connector: Connector, mut slots: Vec<Watched>, stop: Cancella
             () = stop.cancelled() => return,
             looked = look_through_any(&connector, &mut slots) => looked,
         };
-        // Said once; what it means for each database is told in its health.
+        // What it means for each database is told in its health.
         match &looked {
-            Ok(()) if blind => info!(server, "the slots of the server are observed again"),
-            Err((door, error)) if !blind => {
-                let said = trouble::of_sql(Step::Observe, error, &door.connection).trouble.sentence;
-                warn!(server, "the slots of the server can't be observed: {said}");
+            Ok(()) => {
+                if let Some(after) = blind.ended(Timestamp::now()) {
+                    info!(server, "the slots of {server} are observed again{after}");
+                }
             }
-            Ok(()) | Err(_) => {}
+            Err((door, error)) => {
+                if let Some(times) = blind.failed(Timestamp::now()) {
+                    let Trouble { sentence, hint, .. } =
+                        trouble::of_sql(Step::Observe, error, &door.connection).trouble;
+                    let (sentence, hint) = (one_line(&sentence), one_line(&hint));
+                    warn!(server, hint, "the slots of {server} can't be observed{times}: {sentence} ({hint})");
+                }
+            }
         }
-        blind = looked.is_err();
     }
 }
 
@@ -107,7 +114,7 @@ async fn look_through_any(connector: &Connector, slots: &mut [Watched]) -> Resul
         let door = Arc::clone(&door.database);
         let Err(error) = look(connector, &door, slots).await else { return Ok(()) };
         let said = trouble::of_sql(Step::Observe, &error, &door.connection).trouble.sentence;
-        debug!(database = %door.name, "the slots of the server could not be observed: {said}");
+        debug!(database = %door.name, "{}: the slots of the server can't be observed through it: {said}", door.name);
         slots.rotate_left(1);
         tried += 1;
         if tried == slots.len().min(DOORS) || is_away(&error) {
@@ -163,6 +170,14 @@ fn wal_use(budget: Budget, server: &ServerFacts, slot: &SlotFacts) -> WalUse {
         },
         wal_status: slot.wal_status.clone(),
         safe_wal_size: slot.safe_wal_size,
+        held_bytes: match (slot.confirmed_flush_lsn, slot.restart_lsn) {
+            (Some(confirmed), Some(restart)) => confirmed.since(restart),
+            _ => 0,
+        },
+        // The registry sees more than one look.
+        seconds_to_invalidation: None,
+        inactive_since: slot.inactive_since,
+        invalidation: slot.invalidation().map(str::to_owned),
     }
 }
 

@@ -10,6 +10,7 @@ mod answer;
 mod control;
 mod guard;
 mod listen;
+mod metrics;
 mod routes;
 mod serve;
 

@@ -1,15 +1,23 @@
-//! Where the log goes and what it looks like: standard error, as text for people or JSON for machines.
+//! Where the log goes and what it looks like.
 //!
-//! Text has time, level, message and fields on one line. Under systemd's journal the time is left out, which the
-//! journal adds itself.
+//! To standard error: as text for people, in colour on a terminal, or as JSON for machines. Under systemd, where standard
+//! error leads to the journal, each event goes to the journal itself, with its fields (`SLOTD_DATABASE`, `SLOTD_STATE`
+//! and so on) beside the message, so that `journalctl SLOTD_DATABASE=shop` finds them.
+
+mod text;
 
 use std::io::{self, IsTerminal};
 
+use rustix::fs::fstat;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt;
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::LogLevel;
+use crate::status::LogSwitch;
+use text::Text;
 
 /// Whether `stream` is shown in colour: it is a terminal, and `NO_COLOR` is not set, or empty.
 ///
@@ -53,23 +61,50 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// Sends the log of this process to standard error, from `level` up.
+/// Sends the log of this process to where it belongs, from `level` up. What is returned changes the level.
 ///
 /// # Errors
 /// The process has a log already.
-pub fn init(format: LogFormat, level: LogLevel) -> Result<(), TryInitError> {
-    let builder = fmt().with_writer(io::stderr).with_max_level(LevelFilter::from(level)).with_target(false);
+pub fn init(format: LogFormat, level: LogLevel) -> Result<LogSwitch, TryInitError> {
+    let (filter, handle) = reload::Layer::new(LevelFilter::from(level));
+    tracing_subscriber::registry().with(destination(format).with_filter(filter)).try_init()?;
     std::panic::set_hook(Box::new(tell_panic));
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
+    Ok(LogSwitch::new(level, move |level| {
+        // It fails only once the log is gone, and then nobody reads it.
+        let _ = handle.reload(LevelFilter::from(level));
+    }))
+}
+
+fn destination(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let layer = fmt::layer().with_writer(io::stderr).with_target(false);
+    let journal = leads_to_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
     match format {
-        LogFormat::Json => {
-            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().try_init()
-        }
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
         LogFormat::Text => {
-            let builder = builder.with_ansi(has_colour(&io::stderr())).compact();
-            if journal { builder.without_time().finish().try_init() } else { builder.finish().try_init() }
+            // Without its socket, what is written to standard error gets there all the same, as text.
+            if journal && let Ok(journald) = tracing_journald::layer() {
+                return journald
+                    .with_syslog_identifier("slotd".to_owned())
+                    .with_field_prefix(Some("SLOTD".to_owned()))
+                    .with_priority_mappings(PriorityMappings {
+                        info: Priority::Informational,
+                        debug: Priority::Debug,
+                        ..PriorityMappings::new()
+                    })
+                    .boxed();
+            }
+            layer.with_ansi(has_colour(&io::stderr())).event_format(Text { time: !journal }).boxed()
         }
     }
+}
+
+/// Whether `variable`, `$JOURNAL_STREAM`, names our standard error by device and inode: a variable alone may be left over
+/// from a service that started a terminal.
+///
+/// Source: <https://www.freedesktop.org/software/systemd/man/systemd.exec.html#%24JOURNAL_STREAM>.
+fn leads_to_journal(variable: Option<&str>) -> bool {
+    let Some((device, inode)) = variable.and_then(|named| named.split_once(':')) else { return false };
+    fstat(io::stderr()).is_ok_and(|is| is.st_dev.to_string() == device && is.st_ino.to_string() == inode)
 }
 
 /// One line of the log, and of what a panic says only what stands in the code: the rest may be of rows.

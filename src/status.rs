@@ -6,25 +6,35 @@
 
 mod clocks;
 mod command;
+mod counters;
 mod database;
+mod event;
 mod health;
 mod lag;
+mod log_switch;
 mod model;
 mod registry;
 mod reporter;
+mod streak;
+mod told;
 mod verdict;
+mod wal_growth;
 mod words;
 
 pub use clocks::{BEAT, Clock, Stuck};
 pub use command::{Command, Refusal, Reply};
-pub use database::{DatabaseStatus, STEADY};
+pub use counters::{Counts, SinkCounts};
+pub use database::DatabaseStatus;
 pub use health::{DatabaseHealth, Health, LagHealth};
 pub use lag::Lag;
-pub use model::{Condition, Finding, Holder, Positions, Reason, State, Trouble, WalUse};
+pub use log_switch::LogSwitch;
+pub use model::{Condition, Finding, Holder, Positions, Reason, SqlState, State, Trouble, WalUse};
 pub use registry::{AgentStatus, Registry};
 pub use reporter::Reporter;
+pub use streak::Streak;
+pub use told::STEADY;
 pub use verdict::{Assessment, Bounds, PERIOD, Row, STALE, Verdict, judge};
-pub use words::{age, databases, one_line, size};
+pub use words::{age, databases, failures, lasted, one_line, size};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -27,7 +27,7 @@ use crate::config::{self, Config, Database, Reloaded, Server, Style};
 use crate::guard::{self, Watched};
 use crate::ident::DatabaseName;
 use crate::postgres::Connector;
-use crate::status::{Command, Refusal, Registry, Reply, databases};
+use crate::status::{Command, LogSwitch, Refusal, Registry, Reply, databases};
 use crate::storage::SharedStorage;
 use crate::stream::positions::Positions;
 use holders::Holders;
@@ -65,6 +65,7 @@ pub struct Supervisor {
     /// Reloads whose answer waits for databases that leave.
     reloads: Vec<Reload>,
     watches: Option<(CancellationToken, TaskTracker)>,
+    log: LogSwitch,
 }
 
 /// Databases that a reload ends. What the file now says of one begins once it has left; nothing else waits for it.
@@ -85,7 +86,7 @@ struct Reload {
 impl Supervisor {
     /// Begins with every database of `config`, which stands in `file`.
     #[must_use]
-    pub fn start(file: PathBuf, config: Config, shared: Shared) -> Self {
+    pub fn start(file: PathBuf, config: Config, shared: Shared, log: LogSwitch) -> Self {
         let mut supervisor = Self {
             file,
             config,
@@ -94,6 +95,7 @@ impl Supervisor {
             leaving: Leaving::default(),
             reloads: Vec::new(),
             watches: None,
+            log,
         };
         supervisor.warn();
         supervisor.declare();
@@ -113,6 +115,10 @@ impl Supervisor {
                 Some(name) = self.leaving.ends.next() => self.left(name).await,
                 command = commands.recv() => match command {
                     Some(Command::Reload { reply }) => self.reload(reply).await,
+                    Some(Command::LogLevel { level, reply }) => {
+                        let said = self.log.set(level, "it lasts until slotd is started again, or the file gets another one");
+                        drop(reply.send(Ok(said)));
+                    }
                     Some(Command::Resume { database, reply }) => self.resume(database, reply),
                     None => break,
                 },
@@ -153,9 +159,12 @@ impl Supervisor {
         };
         self.shared.registry.config_rejected(None);
         if waits {
-            warn!("[agent] and [http] count from the next start on");
+            warn!("changes under [agent], but for `log`, and under [http] count from the next start on");
         }
         let old = std::mem::replace(&mut self.config, config);
+        if self.config.agent.log != old.agent.log {
+            self.log.set(self.config.agent.log, "the changed file says so");
+        }
         self.warn();
         let wanted: HashMap<_, _> = self.config.databases.iter().map(|new| (&new.name, &**new)).collect();
         let changed = |keeper: &Keeper| {
@@ -257,7 +266,7 @@ impl Supervisor {
 /// goodbye; its sink stays locked until it lets go.
 async fn leave(name: DatabaseName, keeper: Keeper, patience: Duration) -> DatabaseName {
     if timeout(patience, keeper.ended()).await.is_err() {
-        warn!(database = %name, "the stream did not end within stop_timeout; it goes on where it was");
+        warn!(database = %name, "{name}: the stream did not end within stop_timeout; it goes on where it was");
     }
     name
 }

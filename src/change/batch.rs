@@ -170,6 +170,17 @@ impl Batch {
         })
     }
 
+    /// How many of its units `held` has whole.
+    #[must_use]
+    pub fn units_in(&self, held: &Cursor) -> u64 {
+        let is_held = |transaction: &&Transaction| {
+            let at = transaction.commit_lsn;
+            let half = held.end_lsn.is_none() && held.ordinal.is_some();
+            at < held.commit_lsn || at == held.commit_lsn && !half
+        };
+        self.transactions.iter().filter(is_held).count() as u64
+    }
+
     /// How many changes it holds.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -43,15 +43,15 @@ impl Answer {
 }
 
 /// Asks the agent that listens on `socket`.
-pub(super) async fn ask(socket: &Path, method: Method, path: &str, body: &'static str) -> Result<Answer, Failure> {
-    match timeout(PATIENCE, exchange(socket, method, path, body)).await {
+pub(super) async fn ask(socket: &Path, method: Method, path: &str, body: impl Into<Bytes>) -> Result<Answer, Failure> {
+    match timeout(PATIENCE, exchange(socket, method, path, body.into())).await {
         Ok(answered) => answered,
         Err(_) => Err(Failure::new(Exit::NotReached, format!("the agent on {} does not answer", socket.display()))
             .hint("see its log; it may hang")),
     }
 }
 
-async fn exchange(socket: &Path, method: Method, path: &str, body: &'static str) -> Result<Answer, Failure> {
+async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> Result<Answer, Failure> {
     let stream = UnixStream::connect(socket).await.map_err(|error| not_reached(&[(socket.to_owned(), error)]))?;
     let broken = |error: &dyn std::error::Error| {
         let cause = Failure::because(Exit::NotReached, error).sentence;
@@ -64,7 +64,7 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: &'static str)
         .method(method)
         .uri(path)
         .header(header::HOST, "slotd")
-        .body(Full::new(Bytes::from_static(body.as_bytes())))
+        .body(Full::new(body))
         .map_err(|error| broken(&error))?;
     let answered = async {
         let answer = sender.send_request(request).await?;

@@ -13,8 +13,8 @@ pub(super) async fn run(given: Option<PathBuf>, format: Option<LogFormat>) -> Re
     let socket = context::socket()?;
     let path = context::file(given.as_deref())?;
     let Some(config) = context::load(&path) else { return Ok(Exit::WrongFile) };
-    logging::init(format, config.agent.log).map_err(|error| Failure::because(Exit::Failed, &error))?;
-    match daemon::run(path, config, socket).await {
+    let log = logging::init(format, config.agent.log).map_err(|error| Failure::because(Exit::Failed, &error))?;
+    match daemon::run(path, config, socket, log).await {
         Ok(()) => Ok(Exit::Done),
         Err(error) => Err(Failure::because(Exit::Failed, &error)),
     }

@@ -40,8 +40,9 @@ pub fn reload(path: &Path, old: &Config) -> Result<Reloaded, Mistakes> {
         let hint = format!("or write `state_dir = \"{}\"` under [agent]", old.agent.state_dir.display());
         return Err(of_the_whole(path, sentence, Some(hint)));
     }
-    let waits = new.agent != old.agent || new.http != old.http;
-    Ok(Reloaded { config: Config { agent: old.agent.clone(), http: old.http.clone(), ..new }, waits })
+    let agent = Agent { log: new.agent.log, ..old.agent.clone() };
+    let waits = new.agent != agent || new.http != old.http;
+    Ok(Reloaded { config: Config { agent, http: old.http.clone(), ..new }, waits })
 }
 
 /// What was read anew.
@@ -143,13 +144,6 @@ pub(super) fn path_in(dir: &Path, text: &str) -> Result<PathBuf, Wrong> {
 }
 
 fn agent(table: &Table<'_>, dir: &Path, here: Surroundings<'_>) -> Agent {
-    const LEVELS: &[(&str, LogLevel)] = &[
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ];
     const RESOLVERS: &[(&str, Resolver)] = &[("hickory", Resolver::Hickory), ("system", Resolver::System)];
     let given = table.parsed("state_dir", |text| path_in(dir, text)).map(|at| at.value);
     let state_dir = given.or_else(|| here.state_dir().map(|path| dir.join(path))).unwrap_or_else(|| {
@@ -164,7 +158,7 @@ fn agent(table: &Table<'_>, dir: &Path, here: Surroundings<'_>) -> Agent {
     let least = Duration::from_secs(1);
     Agent {
         state_dir,
-        log: table.choice("log", LEVELS).map_or(LogLevel::Info, |at| at.value),
+        log: table.choice("log", LogLevel::ALL).map_or(LogLevel::Info, |at| at.value),
         grace: table.time("grace", Duration::ZERO, Duration::from_mins(1)),
         connect_timeout: table.time("connect_timeout", least, Duration::from_secs(10)),
         resolver: table.choice("resolver", RESOLVERS).map_or(Resolver::Hickory, |at| at.value),

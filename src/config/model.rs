@@ -48,14 +48,32 @@ pub enum Resolver {
     System,
 }
 
-/// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How much is logged; each level has those before it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     Error,
     Warn,
     Info,
     Debug,
     Trace,
+}
+
+impl LogLevel {
+    /// All, with their names in the file and on the command line.
+    pub const ALL: &[(&str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+impl std::fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(Self::ALL.iter().find(|(_, level)| level == self).map_or("", |(name, _)| name))
+    }
 }
 
 /// `[http]`: the health listener.

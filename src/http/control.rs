@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::answer::summary;
 use super::routes::unknown_database;
+use crate::config::LogLevel;
 use crate::status::{Command, Refusal, Registry, Reply};
 
 /// How long a command may take before the caller is told that it goes on without him.
@@ -34,6 +35,23 @@ struct ResumeBody {
 
 pub(super) async fn reload(State(control): State<Control>) -> Response {
     control.send(|reply| Command::Reload { reply }).await
+}
+
+/// The body of a change of the log's level.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogLevelBody {
+    level: LogLevel,
+}
+
+pub(super) async fn log_level(State(control): State<Control>, body: Result<Bytes, BytesRejection>) -> Response {
+    match body.ok().and_then(|body| serde_json::from_slice(&body).ok()) {
+        Some(LogLevelBody { level }) => control.send(|reply| Command::LogLevel { level, reply }).await,
+        None => summary(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the body is {\"level\": \"info\"}, or error, warn, debug or trace in its place",
+        ),
+    }
 }
 
 pub(super) async fn resume(

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::answer::{health, status_code, summary, text};
 use super::control;
 use super::guard::{Exposure, guard};
+use super::metrics::metrics;
 use crate::status::{Command, DatabaseHealth, Registry, STALE, age};
 
 /// The largest body of a command.
@@ -27,6 +28,7 @@ pub(super) fn port(registry: Registry, exposure: Exposure) -> Router {
 pub(super) fn socket(registry: Registry, commands: mpsc::Sender<Command>) -> Router {
     let control = control::Control { registry: registry.clone(), commands };
     let commands = Router::new()
+        .route("/control/log-level", post(control::log_level))
         .route("/control/reload", post(control::reload))
         .route("/control/databases/{name}/resume", post(control::resume))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -40,6 +42,7 @@ fn probes() -> Router<Registry> {
         .route("/readyz", get(readyz))
         .route("/healthz", get(healthz))
         .route("/healthz/{name}", get(healthz_of))
+        .route("/metrics", get(metrics))
         .route("/health", get(health_of_all))
         .route("/health/{name}", get(health_of))
 }

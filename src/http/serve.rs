@@ -78,7 +78,7 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(hint = "report it; the other requests go on", "a request ended in a panic");
+        tracing::error!("a request ended in a panic (report it; the other requests go on)");
     }
 }
 

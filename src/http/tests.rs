@@ -152,6 +152,7 @@ async fn health_shows_all_that_is_known() {
         budget_bytes: 100 << 20,
         wal_status: Some("reserved".to_owned()),
         safe_wal_size: None,
+        ..WalUse::default()
     }));
 
     let all = agent.get("/health").await;
@@ -232,6 +233,10 @@ async fn commands_reach_the_supervisor_and_its_words_come_back() {
         let mut seen = Vec::new();
         while let Some(command) = commands.recv().await {
             match command {
+                Command::LogLevel { level, reply } => {
+                    seen.push(format!("log-level {level}"));
+                    reply.send(Ok("it is debug now".to_owned())).unwrap();
+                }
                 Command::Reload { reply } => {
                     seen.push("reload".to_owned());
                     reply.send(Ok("nothing has changed".to_owned())).unwrap();
@@ -247,6 +252,11 @@ async fn commands_reach_the_supervisor_and_its_words_come_back() {
 
     let reloaded = agent.ask_socket("POST /control/reload", "").await;
     assert_eq!((reloaded.code, reloaded.body.as_str()), (200, r#"{"summary":"nothing has changed"}"#));
+    for body in ["", r#"{"level": "loud"}"#, r#"{"level": "debug", "more": 1}"#] {
+        assert_eq!(agent.ask_socket("POST /control/log-level", body).await.code, 422, "{body}");
+    }
+    let changed = agent.ask_socket("POST /control/log-level", r#"{"level": "debug"}"#).await;
+    assert_eq!((changed.code, changed.body.as_str()), (200, r#"{"summary":"it is debug now"}"#));
     let path = "POST /control/databases/shop/resume";
     for body in ["", "{}", r#"{"accept_gap": false}"#, r#"{"accept_gap": true, "more": 1}"#] {
         assert_eq!(agent.ask_socket(path, body).await.code, 422, "{body}");
@@ -258,7 +268,7 @@ async fn commands_reach_the_supervisor_and_its_words_come_back() {
 
     agent.cancel.cancel();
     (&mut agent.serving).await.unwrap();
-    assert_eq!(supervisor.await.unwrap(), ["reload", "resume shop"]);
+    assert_eq!(supervisor.await.unwrap(), ["reload", "log-level debug", "resume shop"]);
     assert!(!agent.socket().exists(), "the socket's file goes with the agent");
 }
 

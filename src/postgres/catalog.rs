@@ -91,6 +91,9 @@ pub struct SlotFacts {
     /// 16 and later; on 16 true for every invalidation.
     #[serde(default)]
     pub conflicting: Option<bool>,
+    /// Since when nobody holds it; 17 and later.
+    #[serde(default)]
+    pub inactive_since: Option<jiff::Timestamp>,
     /// Who holds it, where we may see that.
     #[serde(default)]
     pub holder: Option<SlotHolder>,

@@ -181,7 +181,8 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection) -> Diagnosis 
     let user = &to.username;
     let database = &to.database;
     let said = |reason: Reason, class: Class, hint: String| {
-        diagnosis(class, reason, format!("{}: {error}", address(to)), hint)
+        let trouble = Trouble::new(reason, format!("{}: {error}", address(to)), hint).with_sqlstate(&error.sqlstate);
+        Diagnosis { class, trouble }
     };
     match (step, error.sqlstate.as_str()) {
         (_, "28P01") => said(

@@ -5,7 +5,6 @@ use std::future::pending;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tracing::info;
 
 use super::Action;
 use crate::config::Database;
@@ -22,15 +21,16 @@ pub(super) async fn create_publication(
     statement: &str,
     database: &Database,
     sql: &SqlSession,
+    reporter: &Reporter,
 ) -> Result<(), Diagnosis> {
-    let Database { name, slot, publication, connection, .. } = database;
+    let Database { publication, connection, .. } = database;
     // It waits for locks on the tables inside a turn, so not for long.
     let made = async {
         sql.run("SET lock_timeout", "SET lock_timeout = '1s'").await?;
         sql.run("CREATE PUBLICATION", statement).await
     };
     match made.await {
-        Ok(()) => info!(database = %name, slot = %slot, "made the publication {publication}: {statement}"),
+        Ok(()) => reporter.info(None, &format!("made the publication {publication}: {statement}")),
         // 23505: both looked before either had made it.
         Err(SqlError::Server(error)) if matches!(error.sqlstate.as_str(), "42710" | "23505") => {}
         Err(error) => return Err(trouble::of_sql(Step::CreatePublication, &error, connection)),
@@ -47,7 +47,7 @@ pub(super) async fn apply(
     reporter: &Reporter,
 ) -> Result<(), Diagnosis> {
     let to = &database.connection;
-    let (name, slot) = (&database.name, &database.slot);
+    let slot = &database.slot;
     match action {
         Action::CreateSlot => {
             let outcome = tokio::select! {
@@ -56,7 +56,7 @@ pub(super) async fn apply(
                 never = tell_waiting(database, connector, reporter) => match never {},
             };
             match outcome {
-                Ok(()) => info!(database = %name, slot = %slot, "made the slot {slot}"),
+                Ok(()) => reporter.info(None, &format!("made the slot {slot}")),
                 Err(ReplicationError::Server(error)) if error.sqlstate == "42710" => {}
                 Err(error) => return Err(trouble::of_replication(Step::CreateSlot, &error, to)),
             }
@@ -64,12 +64,12 @@ pub(super) async fn apply(
         Action::DropSlot => {
             let dropped = replication.drop_slot(slot).await;
             dropped.map_err(|error| trouble::of_replication(Step::CreateSlot, &error, to))?;
-            info!(database = %name, slot = %slot, "dropped the invalidated slot {slot}");
+            reporter.info(None, &format!("dropped the invalidated slot {slot}"));
         }
         Action::AdvanceSlot => {
             let advanced = advance(database, connector).await;
             advanced.map_err(|error| trouble::of_sql(Step::Start, &error, to))?;
-            info!(database = %name, slot = %slot, "advanced the slot {slot} past the gap");
+            reporter.info(None, &format!("advanced the slot {slot} past the gap"));
         }
     }
     Ok(())

@@ -73,7 +73,7 @@ impl Round<'_> {
                 }
             }
             if let Some(statement) = create_publication {
-                apply::create_publication(&statement, database, &sql).await.map_err(Refusal::Trouble)?;
+                apply::create_publication(&statement, database, &sql, reporter).await.map_err(Refusal::Trouble)?;
             }
             // What follows may wait for every transaction of the server.
             drop((sql, turn));

@@ -5,6 +5,7 @@
 
 use tokio::sync::oneshot;
 
+use crate::config::LogLevel;
 use crate::ident::DatabaseName;
 
 /// What was done, in a sentence, or why not.
@@ -13,6 +14,8 @@ pub type Reply = Result<String, Refusal>;
 /// Something that only the supervisor may do.
 #[derive(Debug)]
 pub enum Command {
+    /// Change the level of the log until the next start, or until a changed file says otherwise.
+    LogLevel { level: LogLevel, reply: oneshot::Sender<Reply> },
     /// Read the file again and apply the difference.
     Reload { reply: oneshot::Sender<Reply> },
     /// End `lost` at the price of a gap; the operator has accepted it.

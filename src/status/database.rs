@@ -1,18 +1,13 @@
 //! All that is known of one database, and how its condition changes.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
+use super::told::{Count, STEADY, Told};
+use super::wal_growth::WalGrowth;
 use super::{Condition, Finding, Holder, Lag, Positions, Reason, State, Trouble, WalUse};
 use crate::config::Status;
 use crate::ident::{DatabaseName, PublicationName, SlotName};
 use crate::status::verdict::elapsed;
-
-/// How many sentences are remembered as told; more than one trouble has in turn.
-const TOLD: usize = 16;
-/// A stream that lived this long has recovered; one that broke sooner is still in the trouble it was in.
-pub const STEADY: Duration = super::PERIOD;
 
 /// All that is known of one database.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,11 +23,8 @@ pub struct DatabaseStatus {
     /// Since when it is neither disabled nor streaming steadily, nor waits behind another agent: what `grace` is measured from. Without it a database
     /// whose trouble changes its name every few seconds would stay young for ever.
     pub(super) unsettled: Timestamp,
-    /// How often the condition was reported in a row.
-    pub reports: u32,
-    /// The sentences that were told since then, without their figures: trouble that has two of them in turn, or one
-    /// with a position that moves, is not told for ever.
-    told: Vec<String>,
+    /// What the log says of it.
+    told: Told,
     /// How many tries have failed since it last streamed steadily.
     pub failures: u32,
     /// When the next one comes.
@@ -49,6 +41,8 @@ pub struct DatabaseStatus {
     /// When a round last ended.
     pub last_round: Option<Timestamp>,
     pub findings: Vec<Finding>,
+    /// What the slot retained at the last looks.
+    pub(super) growth: WalGrowth,
     /// The server has warned on the stream since the last look.
     pub(super) stream_warned: bool,
 }
@@ -85,8 +79,7 @@ impl DatabaseStatus {
             condition,
             since: now,
             unsettled: now,
-            reports: 1,
-            told: Vec::new(),
+            told: Told::default(),
             failures: 0,
             next_try: None,
             positions: Positions::default(),
@@ -97,13 +90,16 @@ impl DatabaseStatus {
             observed: None,
             last_round: None,
             findings: Vec::new(),
+            growth: WalGrowth::default(),
             stream_warned: false,
         }
     }
 
-    /// Takes `condition` as it is at `now`; true if it is to be told: the state, the reason or the sentence is another
-    /// than before, and this sentence was not told since the state and the reason are what they are.
-    pub(super) fn enter(&mut self, condition: Condition, now: Timestamp) -> bool {
+    /// Takes `condition` as it is at `now`; `failed` if one more try or stream has ended so. Gives the count to log it
+    /// with, if it is to be logged.
+    pub(super) fn enter(&mut self, condition: Condition, failed: bool, now: Timestamp) -> Option<Count> {
+        // Whether the stream has recovered by now is judged before it ends.
+        let recovered = self.steady(now);
         let before = self.condition.state();
         let reason = |condition: &Condition| condition.trouble().map(|trouble| trouble.reason);
         let changed = (before, reason(&self.condition)) != (condition.state(), reason(&condition));
@@ -118,15 +114,17 @@ impl DatabaseStatus {
         if settled && (changed || !self.is_behind_an_agent()) {
             self.unsettled = now;
         }
-        if !changed {
-            self.reports = self.reports.saturating_add(1);
-            return self.is_news();
+        if changed {
+            self.since = now;
         }
-        self.since = now;
-        self.reports = 1;
-        self.told.clear();
-        let _ = self.is_news();
-        true
+        self.told.report(&self.condition, self.since, failed, now).or(recovered)
+    }
+
+    /// A stream that has gone on for a while has recovered from the trouble before it. Gives the count to log that with,
+    /// if the log does not say so yet.
+    pub(super) fn steady(&mut self, now: Timestamp) -> Option<Count> {
+        let open = self.told.is_open() && self.condition.state() == State::Streaming;
+        if open { self.told.report(&self.condition, self.since, false, now) } else { None }
     }
 
     /// Whether it waits for another agent, which streams the slot meanwhile.
@@ -135,35 +133,10 @@ impl DatabaseStatus {
         self.condition.state() == State::Waiting && holder.is_some_and(Holder::is_agent)
     }
 
-    /// Whether the sentence was not told yet. It is, from now on.
-    fn is_news(&mut self) -> bool {
-        let Some(trouble) = self.condition.trouble() else { return false };
-        let words = without_figures(&trouble.sentence);
-        if self.told.contains(&words) {
-            return false;
-        }
-        if self.told.len() == TOLD {
-            self.told.remove(0);
-        }
-        self.told.push(words);
-        true
-    }
-
     /// The most telling position for a log line: what is safe.
     pub(super) fn lsn(&self) -> Option<crate::lsn::Lsn> {
         self.positions.done()
     }
-}
-
-/// `sentence` with a mark in place of each number and each LSN.
-fn without_figures(sentence: &str) -> String {
-    let figure = |word: &str| {
-        let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
-        word.contains(|c: char| c.is_ascii_digit())
-            && word.split('/').all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F' | b'.')))
-    };
-    let words = sentence.split_inclusive(' ');
-    words.map(|word| if figure(word.trim_end()) { "# " } else { word }).collect()
 }
 
 #[cfg(test)]
@@ -174,41 +147,17 @@ mod tests {
     #[test]
     fn since_moves_only_with_the_state_or_the_reason() {
         let mut status = shop(at(0));
-        assert!(status.enter(trouble(State::Retrying, Reason::Connection), at(1)));
-        assert!(!status.enter(trouble(State::Retrying, Reason::Connection), at(2)));
-        assert_eq!((status.since, status.reports), (at(1), 2));
-        assert!(status.enter(trouble(State::Retrying, Reason::Authentication), at(3)));
-        assert_eq!((status.since, status.reports), (at(3), 1));
-        assert!(status.enter(Condition::Streaming, at(4)));
-        assert!(!status.enter(Condition::Streaming, at(5)));
-        assert_eq!(status.since, at(4));
-    }
-
-    #[test]
-    fn other_words_are_told_once_and_make_nothing_younger() {
-        let mut status = shop(at(0));
-        let mut says = |sentence: &str, second| {
-            let trouble = Trouble::new(Reason::Sink, sentence, "");
-            let told = status.enter(Condition::Other(State::Retrying, trouble), at(second));
-            (told, status.since, status.condition.trouble().map(|trouble| trouble.sentence.clone()))
+        let mut enter = |condition, second| {
+            let told = status.enter(condition, true, at(second)).is_some();
+            (told, status.since)
         };
-        for (sentence, second, told) in
-            [("full", 1, true), ("full", 2, false), ("stuck", 3, true), ("full", 4, false), ("stuck", 5, false)]
-        {
-            assert_eq!(says(sentence, second), (told, at(1), Some(sentence.to_owned())));
-        }
-        // A position that moves is no other sentence; another name is.
-        assert!(says("the WAL of shop1 ends at 0/16B3748, 12 behind", 6).0);
-        assert!(!says("the WAL of shop1 ends at 1/AF, 9 behind", 6).0);
-        assert!(says("the WAL of shop2 ends at 1/AF, 9 behind", 6).0);
-        // Every word in turn is told in the end, and memory has a bound.
-        for number in 0..100 {
-            assert!(says(&format!("table t{number}"), 6).0);
-        }
-        assert_eq!(status.told.len(), TOLD);
-        assert!(status.enter(Condition::Streaming, at(7)) && !status.enter(Condition::Streaming, at(8)));
-        let again = Condition::Other(State::Retrying, Trouble::new(Reason::Sink, "full", ""));
-        assert!(status.enter(again, at(9)), "it is told anew when it comes again");
+        assert_eq!(enter(trouble(State::Retrying, Reason::Connection), 1), (true, at(1)));
+        assert_eq!(enter(trouble(State::Retrying, Reason::Connection), 2), (false, at(1)));
+        assert_eq!(enter(trouble(State::Retrying, Reason::Authentication), 3), (true, at(3)));
+        let other = Condition::Other(State::Retrying, Trouble::new(Reason::Authentication, "other words", ""));
+        assert_eq!(enter(other, 4), (true, at(3)));
+        assert_eq!(enter(Condition::Streaming, 5), (true, at(5)));
+        assert_eq!(enter(Condition::Streaming, 6), (false, at(5)));
     }
 
     #[test]
@@ -224,12 +173,12 @@ mod tests {
             trouble(State::Waiting, Reason::Sink),
         ] {
             let mut status = shop(at(0));
-            let _ = status.enter(held_by("slotd/1"), at(10));
-            let _ = status.enter(held_by("slotd/1"), at(500));
+            let _ = status.enter(held_by("slotd/1"), true, at(10));
+            let _ = status.enter(held_by("slotd/1"), true, at(500));
             assert_eq!(status.unsettled, at(0), "it has waited since then");
-            let _ = status.enter(next, at(600));
+            let _ = status.enter(next, true, at(600));
             assert_eq!(status.unsettled, at(600));
-            let _ = status.enter(trouble(State::Waiting, Reason::SlotHeld), at(650));
+            let _ = status.enter(trouble(State::Waiting, Reason::SlotHeld), true, at(650));
             assert_eq!(status.unsettled, at(600));
         }
     }
@@ -237,16 +186,16 @@ mod tests {
     #[test]
     fn trouble_that_changes_its_name_stays_as_old_as_it_is() {
         let mut status = shop(at(0));
-        let _ = status.enter(trouble(State::Retrying, Reason::Connection), at(10));
-        let _ = status.enter(trouble(State::Provisioning, Reason::Starting), at(20));
+        let _ = status.enter(trouble(State::Retrying, Reason::Connection), true, at(10));
+        let _ = status.enter(trouble(State::Provisioning, Reason::Starting), true, at(20));
         assert_eq!(status.unsettled, at(0));
 
-        let _ = status.enter(Condition::Streaming, at(30));
-        let _ = status.enter(trouble(State::Retrying, Reason::Sink), at(35));
+        let _ = status.enter(Condition::Streaming, true, at(30));
+        let _ = status.enter(trouble(State::Retrying, Reason::Sink), true, at(35));
         assert_eq!(status.unsettled, at(0), "five seconds of streaming are no recovery");
 
-        let _ = status.enter(Condition::Streaming, at(40));
-        let _ = status.enter(trouble(State::Retrying, Reason::Sink), at(60));
+        let _ = status.enter(Condition::Streaming, true, at(40));
+        let _ = status.enter(trouble(State::Retrying, Reason::Sink), true, at(60));
         assert_eq!(status.unsettled, at(60));
     }
 }

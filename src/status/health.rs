@@ -17,6 +17,9 @@ use super::{
 use crate::config::Status;
 use crate::ident::{DatabaseName, PublicationName, SlotName};
 
+/// What ends that a changed file was rejected.
+pub(super) const MEND: &str = "run slotd check, mend the file, run slotd reload";
+
 /// The whole agent; the worst of its databases and of itself.
 ///
 /// Source of `status` and `version`: <https://datatracker.ietf.org/doc/html/draft-inadarei-api-health-check-06>.
@@ -126,7 +129,7 @@ impl Health {
             .iter()
             .map(|why| {
                 let sentence = format!("the changed file was rejected and the old one is in force: {why}");
-                Row::new(Verdict::Warn, &sentence, "run slotd check, mend the file, run slotd reload")
+                Row::new(Verdict::Warn, &sentence, MEND)
             })
             .collect();
         let databases: Vec<_> =

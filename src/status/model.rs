@@ -24,6 +24,18 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Disabled,
+        Self::Failed,
+        Self::Lost,
+        Self::Pending,
+        Self::Provisioning,
+        Self::Retrying,
+        Self::Streaming,
+        Self::Waiting,
+    ];
+
     /// As it is written everywhere.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -134,13 +146,42 @@ pub struct Trouble {
     pub hint: String,
     /// Under `waiting`: who holds the slot, where the role may see it.
     pub holder: Option<Holder>,
+    /// The code that the server gave for it.
+    pub sqlstate: Option<SqlState>,
+}
+
+/// The server's code for an error: five digits or capital letters.
+///
+/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SqlState([u8; 5]);
+
+impl SqlState {
+    /// `code`, if it is one.
+    #[must_use]
+    pub fn new(code: &str) -> Option<Self> {
+        let bytes = code.as_bytes().try_into().ok()?;
+        code.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()).then_some(Self(bytes))
+    }
+
+    /// As the server writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 impl Trouble {
     /// A trouble without a holder.
     #[must_use]
     pub fn new(reason: Reason, sentence: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { reason, sentence: sentence.into(), hint: hint.into(), holder: None }
+        Self { reason, sentence: sentence.into(), hint: hint.into(), holder: None, sqlstate: None }
+    }
+
+    /// The same, and the server's code for it, if that is one.
+    #[must_use]
+    pub fn with_sqlstate(self, code: &str) -> Self {
+        Self { sqlstate: SqlState::new(code), ..self }
     }
 
     /// The same, and who holds the slot.
@@ -244,7 +285,7 @@ impl Positions {
 }
 
 /// What a slot costs its server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct WalUse {
     /// WAL end − `restart_lsn`.
     pub retained_bytes: u64,
@@ -256,6 +297,14 @@ pub struct WalUse {
     pub wal_status: Option<String>,
     /// What can still be written before the slot may be lost; `None` without a limit.
     pub safe_wal_size: Option<i64>,
+    /// `confirmed_flush_lsn` − `restart_lsn`: what transactions hold that were open then.
+    pub held_bytes: u64,
+    /// How long `safe_wal_size` lasts; `None` while the slot follows, or too little was seen.
+    pub seconds_to_invalidation: Option<f64>,
+    /// Since when nobody holds the slot, by the server's clock; 17 and later.
+    pub inactive_since: Option<Timestamp>,
+    /// Why the server has invalidated it.
+    pub invalidation: Option<String>,
 }
 
 impl WalUse {

@@ -3,15 +3,17 @@
 //! Each database has a watch of its own, so a report touches no other database and no lock is held across an await.
 //! Readers take cheap snapshots (`Arc`) or await a change.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::clocks::Clocks;
+use super::counters::{Counters, Counts};
 use super::{Bounds, Clock, DatabaseStatus, Health, Reporter, STALE, Stuck};
 use crate::ident::DatabaseName;
 
@@ -23,6 +25,8 @@ pub struct AgentStatus {
     pub config_file: PathBuf,
     /// Why a changed file was rejected, while the old one is in force.
     pub config_rejected: Option<String>,
+    /// When the file that is in force was taken over.
+    pub config_loaded: Timestamp,
     pub bounds: Bounds,
     /// The databases of the file in its order; `None` until the supervisor has declared them.
     pub declared: Option<Vec<DatabaseName>>,
@@ -53,6 +57,8 @@ struct Shared {
     agent: watch::Sender<AgentStatus>,
     /// In the order in which they were added.
     databases: watch::Sender<Vec<Entry>>,
+    /// Of each database by name: they outlive its entry, which a reload replaces.
+    counters: Mutex<BTreeMap<DatabaseName, Arc<Counters>>>,
     /// Counts what a reader of the whole may want to know of; positions are not among it.
     changes: watch::Sender<u64>,
     next_id: AtomicU64,
@@ -73,9 +79,11 @@ impl Registry {
     /// An empty registry of an agent that has read `config_file`.
     #[must_use]
     pub fn new(config_file: impl Into<PathBuf>, bounds: Bounds) -> Self {
+        let now = super::reporter::now();
         let agent = AgentStatus {
             version: env!("CARGO_PKG_VERSION"),
-            started: super::reporter::now(),
+            started: now,
+            config_loaded: now,
             config_file: config_file.into(),
             config_rejected: None,
             bounds,
@@ -85,6 +93,7 @@ impl Registry {
             shared: Arc::new(Shared {
                 agent: watch::Sender::new(agent),
                 databases: watch::Sender::new(Vec::new()),
+                counters: Mutex::default(),
                 changes: watch::Sender::new(0),
                 next_id: AtomicU64::new(0),
                 born: Instant::now(),
@@ -100,6 +109,7 @@ impl Registry {
     pub fn add(&self, initial: DatabaseStatus) -> Reporter {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let name = initial.name.clone();
+        let counters = Arc::clone(self.counters().entry(name.clone()).or_default());
         let status = watch::Sender::new(Arc::new(initial));
         let entry = Entry { id, name, status: status.subscribe() };
         self.shared.databases.send_modify(|entries| {
@@ -107,7 +117,17 @@ impl Registry {
             entries.push(entry);
         });
         self.changed();
-        Reporter::new(id, status, self.clone())
+        Reporter::new(id, status, counters, self.clone())
+    }
+
+    fn counters(&self) -> MutexGuard<'_, BTreeMap<DatabaseName, Arc<Counters>>> {
+        self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was counted of a database since the process began.
+    #[must_use]
+    pub fn counts(&self, name: &DatabaseName) -> Counts {
+        self.counters().get(name).map(|counters| counters.counts()).unwrap_or_default()
     }
 
     pub(super) fn remove(&self, id: u64) {
@@ -122,7 +142,8 @@ impl Registry {
     /// Says which databases the file has, in its order: the order of [`snapshot`](Self::snapshot), and what must have
     /// had a round before the agent is ready. To be called at the start and after each reload.
     pub fn declare(&self, names: impl IntoIterator<Item = DatabaseName>) {
-        let names = names.into_iter().collect();
+        let names: Vec<_> = names.into_iter().collect();
+        self.counters().retain(|name, _| names.contains(name));
         self.shared.agent.send_modify(|agent| agent.declared = Some(names));
         self.changed();
     }
@@ -131,6 +152,9 @@ impl Registry {
     pub fn config_rejected(&self, why: Option<String>) {
         let changed = self.shared.agent.send_if_modified(|agent| {
             let changed = agent.config_rejected != why;
+            if why.is_none() {
+                agent.config_loaded = super::reporter::now();
+            }
             agent.config_rejected.clone_from(&why);
             changed
         });
@@ -139,11 +163,11 @@ impl Registry {
         }
         self.changed();
         match why {
-            Some(why) => tracing::warn!(
-                hint = "run slotd check, mend the file, run slotd reload",
-                "the changed file was rejected and the old one is in force: {}",
-                super::one_line(&why)
-            ),
+            Some(why) => {
+                let hint = super::health::MEND;
+                let why = super::one_line(&why);
+                tracing::warn!(hint, "the changed file was rejected and the old one is in force: {why} ({hint})");
+            }
             None => tracing::info!("the file that was rejected is mended"),
         }
     }

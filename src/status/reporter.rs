@@ -1,15 +1,22 @@
 //! Reports for one database, and the log lines that go with them.
 //!
 //! A change of state, reason or sentence is logged here and nowhere else, once, in the words that health shows. Trouble
-//! that is reported again is counted and not logged again, so a server that is down for a night leaves one line.
+//! that is reported again is counted, and logged with the count now and then.
 
 use std::sync::Arc;
 
 use jiff::{Timestamp, Unit};
 use tokio::sync::watch;
+use tracing::Level;
 
-use super::verdict::wal_sentence;
-use super::{Clock, Condition, DatabaseStatus, Finding, Positions, Registry, State, Verdict, WalUse, one_line};
+use super::counters::Counters;
+use super::event::Event;
+use super::told::Count;
+use super::verdict::{wal_hint, wal_sentence};
+use super::wal_growth::WalGrowth;
+use super::{Clock, Condition, DatabaseStatus, Finding, Positions, Registry, State, Trouble, Verdict, WalUse, lasted};
+use crate::ident::SinkName;
+use crate::lsn::Lsn;
 
 /// The code of what the server warns of on the stream.
 const STREAM_WARNING: &str = "stream_warning";
@@ -24,6 +31,7 @@ pub struct Reporter {
 struct Seat {
     id: u64,
     status: watch::Sender<Arc<DatabaseStatus>>,
+    counters: Arc<Counters>,
     registry: Registry,
 }
 
@@ -40,8 +48,13 @@ pub(super) fn now() -> Timestamp {
 }
 
 impl Reporter {
-    pub(super) fn new(id: u64, status: watch::Sender<Arc<DatabaseStatus>>, registry: Registry) -> Self {
-        Self { seat: Arc::new(Seat { id, status, registry }) }
+    pub(super) fn new(
+        id: u64,
+        status: watch::Sender<Arc<DatabaseStatus>>,
+        counters: Arc<Counters>,
+        registry: Registry,
+    ) -> Self {
+        Self { seat: Arc::new(Seat { id, status, counters, registry }) }
     }
 
     fn modify<T>(&self, update: impl FnOnce(&mut DatabaseStatus) -> T) -> Option<T> {
@@ -63,19 +76,44 @@ impl Reporter {
         self.seat.registry.clock_of(self.status().name.clone())
     }
 
-    /// The state and why. A try that ends as the last one did is reported again and changes nothing; so `provisioning`
-    /// is to be reported once there is something to do, not at each try.
+    /// The state and why, as it is seen: seen again, it changes nothing. `provisioning` is to be reported once there is
+    /// something to do, not at each try.
     pub fn condition(&self, condition: Condition) {
-        if self.modify(|status| status.enter(condition, now())) == Some(true) {
-            self.log_condition();
+        self.enter(condition, false);
+    }
+
+    /// A try, or a stream, has ended with `trouble`. The next one that ends alike is counted.
+    pub fn failed(&self, state: State, trouble: Trouble) {
+        self.seat.counters.reconnect(&trouble);
+        self.enter(Condition::Other(state, trouble), true);
+    }
+
+    fn enter(&self, condition: Condition, failed: bool) {
+        let told = self.modify(|status| status.enter(condition, failed, now()));
+        self.tell_condition(told.flatten());
+    }
+
+    fn tell_condition(&self, told: Option<Count>) {
+        if let Some(count) = told {
+            log_condition(&self.status(), count);
             self.seat.registry.changed();
         }
+    }
+
+    /// Logs something that changes no state, with the position that it is about.
+    pub fn info(&self, lsn: Option<Lsn>, sentence: &str) {
+        Event { lsn, ..Event::default() }.log(Level::INFO, &self.status(), sentence);
+    }
+
+    /// Logs something that changes no state and that somebody may have to mend.
+    pub fn warn(&self, sentence: &str, hint: &str) {
+        Event { hint: Some(hint), ..Event::default() }.log(Level::WARN, &self.status(), sentence);
     }
 
     /// Where the stream stands; cheap enough to be called several times a second.
     pub fn positions(&self, update: impl FnOnce(&mut Positions)) {
         let now = now();
-        self.modify(|status| {
+        let told = self.modify(|status| {
             let acknowledged = status.positions.acknowledged;
             update(&mut status.positions);
             if status.positions.acknowledged > acknowledged {
@@ -83,7 +121,23 @@ impl Reporter {
             }
             let positions = status.positions;
             status.lag.note(&positions, now);
+            status.steady(now)
         });
+        self.tell_condition(told.flatten());
+    }
+
+    /// The sink `name` has made durable so much.
+    pub fn delivered(&self, name: &SinkName, changes: u64, transactions: u64, bytes: u64) {
+        self.seat.counters.sink(name, |sink| {
+            sink.changes += changes;
+            sink.transactions += transactions;
+            sink.bytes += bytes;
+        });
+    }
+
+    /// The sink `name` refused, or could not do, what it was asked.
+    pub fn sink_failed(&self, name: &SinkName) {
+        self.seat.counters.sink(name, |sink| sink.failures += 1);
     }
 
     /// A change or a keepalive came.
@@ -109,21 +163,34 @@ impl Reporter {
     }
 
     /// What the slot costs; logs when that changes the verdict.
-    pub fn wal(&self, wal: Option<WalUse>) {
+    pub fn wal(&self, mut wal: Option<WalUse>) {
         let verdict = |wal: &Option<WalUse>| wal.as_ref().map_or(Verdict::Pass, Verdict::of_wal);
         let after = verdict(&wal);
-        if self.modify(|status| verdict(&std::mem::replace(&mut status.wal, wal)) != after) != Some(true) {
+        let changed = self.modify(|status| {
+            match &mut wal {
+                None => status.growth = WalGrowth::default(),
+                Some(wal) => {
+                    status.growth.note(wal.retained_bytes, now());
+                    let left = wal.safe_wal_size.and_then(|room| status.growth.time_for(room));
+                    wal.seconds_to_invalidation = left.map(|left| left.as_secs_f64());
+                }
+            }
+            verdict(&std::mem::replace(&mut status.wal, wal)) != after
+        });
+        if changed != Some(true) {
             return;
         }
         let status = self.status();
-        let sentence =
-            status.wal.as_ref().map_or_else(|| "it retains no WAL".to_owned(), |wal| wal_sentence(&status, wal));
-        let (database, slot) = (status.name.as_str(), status.slot.as_str());
-        match after {
-            Verdict::Pass => tracing::info!(database, slot, verdict = after.as_str(), "{sentence}"),
-            Verdict::Warn => tracing::warn!(database, slot, verdict = after.as_str(), "{sentence}"),
-            Verdict::Fail => tracing::error!(database, slot, verdict = after.as_str(), "{sentence}"),
-        }
+        let level = match after {
+            Verdict::Pass => Level::INFO,
+            Verdict::Warn => Level::WARN,
+            Verdict::Fail => Level::ERROR,
+        };
+        let (sentence, hint) = match &status.wal {
+            Some(wal) => (wal_sentence(&status, wal), (after != Verdict::Pass).then(|| wal_hint(&status))),
+            None => (format!("slot {} retains no WAL", status.slot), None),
+        };
+        Event { hint, ..Event::default() }.log(level, &status, &sentence);
         self.seat.registry.changed();
     }
 
@@ -155,44 +222,40 @@ impl Reporter {
         });
         let before = changed.unwrap_or_default();
         let status = self.status();
-        let (database, slot) = (status.name.as_str(), status.slot.as_str());
         let same = |a: &Finding, b: &Finding| a.code == b.code && a.sentence == b.sentence;
         let mut changed = false;
         for found in status.findings.iter().filter(|found| !before.iter().any(|old| same(old, found))) {
             changed = true;
-            let (finding, hint) = (found.code, one_line(&found.hint));
-            tracing::warn!(database, slot, finding, hint, "{}", one_line(&found.sentence));
+            let event = Event { finding: Some(found.code), hint: Some(&found.hint), ..Event::default() };
+            event.log(Level::WARN, &status, &found.sentence);
         }
         for gone in before.iter().filter(|old| !status.findings.iter().any(|found| same(old, found))) {
             changed = true;
-            tracing::info!(database, slot, finding = gone.code, "no longer: {}", one_line(&gone.sentence));
+            let event = Event { finding: Some(gone.code), ..Event::default() };
+            event.log(Level::INFO, &status, &format!("no longer: {}", gone.sentence));
         }
         if changed {
             self.seat.registry.changed();
         }
     }
+}
 
-    fn log_condition(&self) {
-        let status = self.status();
-        let (database, slot, lsn) =
-            (status.name.as_str(), status.slot.as_str(), status.lsn().map(tracing::field::display));
-        let state = status.condition.state();
-        let Some(trouble) = status.condition.trouble() else {
-            tracing::info!(database, slot, state = state.as_str(), lsn, "streaming");
-            return;
-        };
-        let (word, reason, hint) = (state.as_str(), trouble.reason.as_str(), one_line(&trouble.hint));
-        let sentence = one_line(&trouble.sentence);
-        match state {
-            State::Disabled | State::Pending | State::Provisioning | State::Streaming => {
-                tracing::info!(database, slot, state = word, reason, lsn, hint, "{sentence}");
-            }
-            State::Retrying | State::Waiting => {
-                tracing::warn!(database, slot, state = word, reason, lsn, hint, "{sentence}");
-            }
-            State::Failed | State::Lost => {
-                tracing::error!(database, slot, state = word, reason, lsn, hint, "{sentence}");
-            }
-        }
-    }
+/// One event for the condition that `status` is in, in the words that health shows.
+fn log_condition(status: &DatabaseStatus, count: Count) {
+    let (state, lsn) = (status.condition.state(), status.lsn());
+    let failures = Some(count.failures).filter(|failures| *failures > 0);
+    let event = Event { state: Some(state), lsn, failures, ..Event::default() };
+    let Some(trouble) = status.condition.trouble() else {
+        let from = lsn.map(|lsn| format!(" from {lsn}")).unwrap_or_default();
+        let after = failures.map(|failures| format!(" after {}, {}", super::failures(failures), lasted(count.over)));
+        return event.log(Level::INFO, status, &format!("streaming{from}{}", after.unwrap_or_default()));
+    };
+    let level = match state {
+        State::Disabled | State::Pending | State::Provisioning | State::Streaming => Level::INFO,
+        State::Retrying | State::Waiting => Level::WARN,
+        State::Failed | State::Lost => Level::ERROR,
+    };
+    let times = failures.map(|failures| format!(", {failures} times in {}", lasted(count.over))).unwrap_or_default();
+    let sentence = format!("{}{times}, {}: {}", state.as_str(), trouble.reason.as_str(), trouble.sentence);
+    Event { reason: Some(trouble.reason), hint: Some(&trouble.hint), ..event }.log(level, status, &sentence);
 }

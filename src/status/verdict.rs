@@ -168,11 +168,15 @@ fn judge_record(status: &DatabaseStatus, now: Timestamp, bounds: &Bounds) -> Opt
 
 fn judge_wal(status: &DatabaseStatus, wal: &WalUse) -> Option<Row> {
     let verdict = Verdict::of_wal(wal);
-    let why = match status.condition.state() {
+    (verdict != Verdict::Pass).then(|| Row::new(verdict, &wal_sentence(status, wal), wal_hint(status)))
+}
+
+/// What ends it.
+pub(super) const fn wal_hint(status: &DatabaseStatus) -> &'static str {
+    match status.condition.state() {
         State::Disabled => "enable the database or drop its slot",
         _ => "end what keeps the slot back, or raise max_retained_wal",
-    };
-    (verdict != Verdict::Pass).then(|| Row::new(verdict, &wal_sentence(status, wal), why))
+    }
 }
 
 /// What a slot costs, in words.

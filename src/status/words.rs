@@ -34,6 +34,24 @@ pub fn age(age: Duration) -> String {
     }
 }
 
+/// `time` in two units, for what is over: `1 h 0 min`.
+#[must_use]
+pub fn lasted(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..172_800 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// `1 failure`, `2 failures`.
+#[must_use]
+pub fn failures(count: u32) -> String {
+    format!("{count} failure{}", if count == 1 { "" } else { "s" })
+}
+
 /// `1 database`, `2 databases`.
 #[must_use]
 pub fn databases(count: usize) -> String {
@@ -72,6 +90,20 @@ mod tests {
             [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3_599, "59 min"), (7_200, "2 h"), (172_800, "2 d")]
         {
             assert_eq!(age(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn what_is_over_has_two_units() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min 0 s"),
+            (3_661, "1 h 1 min"),
+            (172_800, "2 d 0 h"),
+            (180_000, "2 d 2 h"),
+        ] {
+            assert_eq!(lasted(Duration::from_secs(seconds)), text);
         }
     }
 

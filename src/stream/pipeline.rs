@@ -9,7 +9,6 @@ use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
 
 use super::feedback::{Feedback, FeedbackError, Patience, Told};
 use super::positions::{Key, Positions};
@@ -21,6 +20,7 @@ use super::sinks::{NamedSink, OpenSink, Sinks};
 use crate::change::{Gap, Record, StreamIdentity, Unit};
 use crate::config::Database;
 use crate::faults::{self, Break};
+use crate::ident::SinkName;
 use crate::lsn::{EndLsn, Lsn};
 use crate::postgres::catalog::{self, SlotFacts};
 use crate::postgres::sync_standby;
@@ -102,6 +102,14 @@ pub struct Ready {
     pub anew: Option<Anew>,
 }
 
+/// What a sink wants of the stream.
+struct Begun {
+    /// Where it is to start.
+    start: Lsn,
+    /// The sink's name, if it takes the slot up instead of going on.
+    anew: Option<SinkName>,
+}
+
 /// A stream that runs.
 #[derive(Debug)]
 pub struct Started {
@@ -149,7 +157,13 @@ impl Pipeline {
     /// # Errors
     /// A sink refuses.
     pub async fn open(&self, server: Identified) -> Result<Opened, (Identified, End)> {
-        let sinks = Sinks::open(&self.sinks, &server.identity, Arc::clone(&self.positions), self.sink_stall_timeout);
+        let sinks = Sinks::open(
+            &self.sinks,
+            &server.identity,
+            Arc::clone(&self.positions),
+            self.sink_stall_timeout,
+            Arc::clone(&self.reporter),
+        );
         match sinks.await {
             Ok(sinks) => {
                 let opened = Opened { sinks, server, proofs: BTreeSet::new() };
@@ -187,11 +201,13 @@ impl Pipeline {
         let to = &self.database.connection;
         let slot = &ready.slot;
         let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
-        let mut start = None;
+        let (mut start, mut anew) = (None, Vec::new());
         for at in 0..opened.sinks.len() {
-            let sink_start = self.begin(&mut opened, at, ready, holes).await?;
-            start = Some(start.map_or(sink_start, |start: Lsn| start.min(sink_start)));
+            let begun = self.begin(&mut opened, at, ready, holes).await?;
+            start = Some(start.map_or(begun.start, |start: Lsn| start.min(begun.start)));
+            anew.extend(begun.anew);
         }
+        self.tell_taken_up(&anew, opened.sinks.len(), confirmed);
         opened.ready().await?;
         let start = start.unwrap_or(confirmed);
         // Before the walsender begins to count how long we are silent.
@@ -220,7 +236,6 @@ impl Pipeline {
         if let Some(refusal) = sync_standby::refusal(&self.database, &names, self.connector.application_name()) {
             return Err(End::Trouble(refusal));
         }
-        info!(database = %self.database.name, slot = %self.database.slot, lsn = %start, "streaming from {start}");
         let horizon = Horizon::now(&sql).await;
         let horizon = horizon.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
         Ok(Started { reader, writer, opened, confirmed: EndLsn::of_confirmed_flush(confirmed), horizon })
@@ -298,17 +313,31 @@ impl Pipeline {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("the state directory has answered nothing for {:?}", self.sink_stall_timeout),
         };
-        warn!(
-            database = %self.database.name, slot = %self.database.slot,
-            "that the server was restored can't be recorded: {error}; it is tried again"
+        self.reporter.warn(
+            &format!("that the server was restored can't be recorded: {error}"),
+            "nothing to do: it is tried again; `state_dir` needs room and a disk that answers",
         );
     }
 
-    /// Judges sink `at`, and begins it anew where that is right. Returns where it wants the stream to start.
-    async fn begin(&self, opened: &mut Opened, at: usize, ready: &Ready, holes: Holes) -> Result<Lsn, End> {
+    /// One line, however many of the `all` sinks take the slot up.
+    fn tell_taken_up(&self, anew: &[SinkName], all: usize, confirmed: Lsn) {
+        if anew.is_empty() {
+            return;
+        }
+        let names: Vec<_> = anew.iter().map(SinkName::as_str).collect();
+        let by = if anew.len() == all { String::new() } else { format!(" by the sink {}", names.join(" and ")) };
+        let sentence = format!(
+            "the slot is taken up{by} at {confirmed}: changes flow from there on, rows that exist already are not copied"
+        );
+        self.reporter.info(Some(confirmed), &sentence);
+    }
+
+    /// Judges sink `at`, and begins it anew where that is right.
+    async fn begin(&self, opened: &mut Opened, at: usize, ready: &Ready, holes: Holes) -> Result<Begun, End> {
         let confirmed = ready.slot.confirmed_flush_lsn.unwrap_or_default();
         let server = self.server(&opened.server, confirmed, ready.in_recovery);
-        let Some(open) = opened.sinks.iter().nth(at) else { return Ok(confirmed) };
+        let Some(open) = opened.sinks.iter().nth(at) else { return Ok(Begun { start: confirmed, anew: None }) };
+        let name = open.name.clone();
         self.mark_diverged(open, &server).await;
         let standing = &open.standing;
         let judgement = if faults::broken(Break::SkipComparison) && standing.record.is_some() {
@@ -332,15 +361,15 @@ impl Pipeline {
                 }
                 let proof = held.map(|held| held.unit()).filter(|unit| unit.is_sent_from(start));
                 if proof.is_some() {
-                    info!(
-                        database = %self.database.name, slot = %self.database.slot, lsn = %start,
+                    self.reporter.info(
+                        Some(start),
                         "the slot is behind what the sink holds: the server sends the last transaction once more, and it \
-                         is not written again"
+                         is not written again",
                     );
                 }
                 opened.sinks.resume(at, held);
                 opened.proofs.extend(proof);
-                return Ok(start);
+                return Ok(Begun { start, anew: None });
             }
             (Judgement::Wait { sentence }, ..) => {
                 return Err(End::Trouble(Diagnosis {
@@ -374,10 +403,6 @@ impl Pipeline {
             }
             (Judgement::Lost { reason, sentence }, ..) => return Err(End::Lost(self.lost(reason, sentence))),
         };
-        info!(
-            database = %self.database.name, slot = %self.database.slot, lsn = %confirmed,
-            "the slot is taken up at {confirmed}: changes flow from there on, rows that exist already are not copied"
-        );
         let record = Record::begin(&opened.server.identity, Some(EndLsn::of_confirmed_flush(confirmed)));
         opened.sinks.adopt(at, record, gap).await.map_err(sink_trouble)?;
         // What was told before may be of another history, and higher.
@@ -388,7 +413,7 @@ impl Pipeline {
                 ..status::Positions::default()
             };
         });
-        Ok(confirmed)
+        Ok(Begun { start: confirmed, anew: Some(name) })
     }
 
     /// The trouble of a `lost` slot, with the way out.
@@ -467,7 +492,7 @@ impl Pipeline {
         }
         stop_feedback.cancel();
         if let Ok(feedback) = joined(acknowledging.await) {
-            farewell(reader, feedback).await;
+            farewell(&self.reporter, reader, feedback).await;
         }
         End::Stopped
     }
@@ -592,13 +617,16 @@ fn joined<T>(outcome: Result<T, JoinError>) -> T {
 }
 
 /// Ends the copy in order, so that the slot is free at once.
-async fn farewell(mut reader: CopyReader, feedback: Feedback) {
+async fn farewell(reporter: &Reporter, mut reader: CopyReader, feedback: Feedback) {
     let goodbye = async {
         let mut writer = feedback.finish().await.map_err(ReplicationError::from)?;
         reader.drain().await?;
         writer.terminate().await.map_err(ReplicationError::from)
     };
     if !matches!(timeout(FAREWELL, goodbye).await, Ok(Ok(()))) {
-        warn!("the server did not answer the end of the copy");
+        reporter.warn(
+            "the server did not answer the end of the copy",
+            "nothing to do: it ends the session by itself, and the next stream goes on from what is acknowledged",
+        );
     }
 }

@@ -171,7 +171,7 @@ async fn serve(mut log: Log, known: Arc<Mutex<Records>>, mut requests: mpsc::Rec
         };
         let Ok((back, written)) = tokio::task::spawn_blocking(write).await else {
             // It panicked. Whoever waits is told so by the answers' end, and so is everyone after them.
-            tracing::error!(file = log::NAME, "writing the positions of idle slots broke off");
+            tracing::error!("writing {}, which holds the positions of idle slots, broke off", log::NAME);
             return;
         };
         log = back;

@@ -15,6 +15,7 @@ use crate::faults::{self, Point};
 use crate::ident::{SinkName, SlotName};
 use crate::lsn::EndLsn;
 use crate::sink::{Sink, SinkError, Standing};
+use crate::status::Reporter;
 
 /// A sink with its name. It outlives the streams that write to it, one after the other.
 #[derive(Debug, Clone)]
@@ -31,11 +32,13 @@ pub(super) struct Sinks {
     positions: Arc<Positions>,
     /// How long a sink may take over anything but a batch; over that, feedback watches.
     patience: Duration,
+    /// Where what they deliver is counted.
+    reporter: Arc<Reporter>,
 }
 
 #[derive(Debug)]
 pub(super) struct OpenSink {
-    name: SinkName,
+    pub(super) name: SinkName,
     pub(super) key: Key,
     sink: OwnedMutexGuard<Sink>,
     pub(super) standing: Standing,
@@ -53,6 +56,7 @@ impl Sinks {
         identity: &Arc<StreamIdentity>,
         positions: Arc<Positions>,
         patience: Duration,
+        reporter: Arc<Reporter>,
     ) -> Result<Self, SinkError> {
         let each = named.iter().map(async |named| {
             let open = async {
@@ -60,13 +64,13 @@ impl Sinks {
                 let standing = sink.open(Arc::clone(identity)).await?;
                 Ok((sink, standing))
             };
-            let (sink, mut standing) = in_time(patience, &named.name, open).await?;
+            let (sink, mut standing) = in_time(&reporter, patience, &named.name, open).await?;
             merge(&mut standing, &positions, &named.key);
             let (name, key) = (named.name.clone(), named.key.clone());
             Ok(OpenSink { name, key, sink, record: standing.record.clone(), standing, held: None })
         });
         let each = try_join_all(each).await?;
-        Ok(Self { each, positions, patience })
+        Ok(Self { each, positions, patience, reporter })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &OpenSink> {
@@ -90,14 +94,14 @@ impl Sinks {
 
     /// Sink `at` begins anew with `record`, behind `gap`.
     pub(super) async fn adopt(&mut self, at: usize, record: Record, gap: Option<Gap>) -> Result<(), SinkError> {
-        let Self { each, positions, patience } = self;
+        let Self { each, positions, patience, reporter } = self;
         let open = &mut each[at];
         let adopted = async {
             // A sink with a record of its own counts from here on: what the store has is of another beginning.
             open.sink.adopt(record.clone(), gap).await?;
             positions.record_now(open.key.clone(), record.clone()).await.map_err(|error| unrecorded(&error))
         };
-        in_time(*patience, &open.name, adopted).await?;
+        in_time(reporter, *patience, &open.name, adopted).await?;
         open.record = Some(record);
         open.held = None;
         Ok(())
@@ -105,8 +109,8 @@ impl Sinks {
 
     /// Whether every sink would take a batch now.
     pub(super) async fn ready(&mut self) -> Result<(), SinkError> {
-        let patience = self.patience;
-        let each = self.each.iter_mut().map(|open| in_time(patience, &open.name, open.sink.ready()));
+        let Self { each, patience, reporter, .. } = self;
+        let each = each.iter_mut().map(|open| in_time(reporter, *patience, &open.name, open.sink.ready()));
         try_join_all(each).await.map(|_| ())
     }
 
@@ -133,13 +137,22 @@ impl Sinks {
         progress: Arc<Progress>,
         ledger: Arc<Ledger>,
     ) -> Result<(), SinkError> {
+        let (mut units, reporter) = (0, self.reporter);
         while let Some(batch) = batches.recv().await {
+            let whole = batch.units.saturating_sub(units);
+            units = units.max(batch.units);
             let writes = self.each.iter_mut().enumerate().map(async |(at, open)| {
                 progress.busy(at);
+                let held = open.held.map_or(0, |held| batch.units_in(&held));
                 if let Some(news) = open.news(&batch) {
                     let (cursor, end_lsn) = (news.cursor, news.end_lsn);
-                    open.sink.write(news).await?;
-                    ledger.advance(at, cursor, end_lsn, !open.sink.holds_record()).await?;
+                    let (changes, bytes) = (news.len() as u64, news.wire_bytes() as u64);
+                    let written = async {
+                        open.sink.write(news).await?;
+                        ledger.advance(at, cursor, end_lsn, !open.sink.holds_record()).await
+                    };
+                    written.await.inspect_err(|_| reporter.sink_failed(&open.name))?;
+                    reporter.delivered(&open.name, changes, whole.saturating_sub(held), bytes);
                 }
                 faults::point(Point::BatchDurable);
                 progress.durable(at, batch.units, batch.end_lsn);
@@ -166,17 +179,19 @@ impl OpenSink {
 
 /// What `sink` answers to `asked`, unless it takes longer than `patience`.
 async fn in_time<T>(
+    reporter: &Reporter,
     patience: Duration,
     sink: &SinkName,
     asked: impl Future<Output = Result<T, SinkError>>,
 ) -> Result<T, SinkError> {
-    timeout(patience, asked).await.unwrap_or_else(|_| {
+    let answered = timeout(patience, asked).await.unwrap_or_else(|_| {
         Err(SinkError {
             sentence: format!("the sink {sink} is stuck: it has answered nothing for {patience:?}"),
             hint: "see what its disk or its reader waits for; slotd goes on by itself once it answers".to_owned(),
             source: None,
         })
-    })
+    });
+    answered.inspect_err(|_| reporter.sink_failed(sink))
 }
 
 /// Adds what the positions' store knows and the sink does not: idle acknowledgements, and all of a sink without a record.

@@ -17,7 +17,7 @@ use crate::postgres::sync_standby;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::{self, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
-use crate::status::{Condition, Holder, PERIOD, Reason, Refusal, Reply, STEADY, State, Trouble, one_line};
+use crate::status::{Condition, Holder, PERIOD, Reason, Refusal, Reply, STEADY, State, Streak, Trouble};
 use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
 
 /// How often the publication of a database that streams is looked at.
@@ -109,7 +109,7 @@ impl Keep {
             };
             let held_up_commits = streamed && trouble.reason == Reason::SyncStandby;
             answer(resume.take(), Err(Refusal::Failed(trouble.sentence.clone())));
-            self.pipeline.reporter.condition(Condition::Other(state, trouble));
+            self.pipeline.reporter.failed(state, trouble);
             let until = wait.and_then(|wait| Timestamp::now().checked_add(SignedDuration::try_from(wait).ok()?).ok());
             self.pipeline.reporter.tries(self.backoff.failures(), until);
             if held_up_commits {
@@ -271,7 +271,7 @@ impl Keep {
         };
         tokio::pin!(streaming, sync_standby, steady);
         let mut is_steady = false;
-        let mut blind = false;
+        let mut blind = Streak::default();
         loop {
             tokio::select! {
                 biased;
@@ -296,16 +296,19 @@ impl Keep {
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
                 checked = provision::check(database, connector) => checked,
             };
-            // Said once when it begins and once when it ends.
             match &checked {
-                Ok(_) if blind => tracing::info!("the publication is looked at again"),
-                Err(Diagnosis { trouble, .. }) if !blind => {
-                    let (sentence, hint) = (one_line(&trouble.sentence), one_line(&trouble.hint));
-                    tracing::warn!(hint, "the publication can't be looked at: {sentence}");
+                Ok(_) => {
+                    if let Some(after) = blind.ended(Timestamp::now()) {
+                        reporter.info(None, &format!("the publication is looked at again{after}"));
+                    }
                 }
-                Ok(_) | Err(_) => {}
+                Err(Diagnosis { trouble, .. }) => {
+                    if let Some(times) = blind.failed(Timestamp::now()) {
+                        let sentence = format!("the publication can't be looked at{times}: {}", trouble.sentence);
+                        reporter.warn(&sentence, &trouble.hint);
+                    }
+                }
             }
-            blind = checked.is_err();
             if let Ok(findings) = checked {
                 reporter.findings(findings);
             }
@@ -315,11 +318,14 @@ impl Keep {
 
     /// The stream has ended since commits waited for it; they are to wait no longer.
     async fn release_commits(&self) {
-        let Pipeline { database, connector, .. } = &self.pipeline;
+        let Pipeline { database, connector, reporter, .. } = &self.pipeline;
         if let Err(error) = provision::release_commits(database, connector).await {
-            let sentence = trouble::of_sql(Step::Observe, &error, &database.connection).trouble.sentence;
-            let sentence = one_line(&sentence);
-            tracing::warn!("commits that waited for slotd may wait until their standby answers: {sentence}");
+            let trouble = trouble::of_sql(Step::Observe, &error, &database.connection).trouble;
+            let sentence = format!(
+                "COMMITs that waited for slotd may wait until a standby answers by itself: {}",
+                trouble.sentence
+            );
+            reporter.warn(&sentence, &trouble.hint);
         }
     }
 

@@ -8,7 +8,6 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::Instrument;
 
 use super::Shared;
 use super::database::{Keep, Resume, not_lost};
@@ -54,7 +53,6 @@ impl Keeper {
         let (resume, resumes) = mpsc::channel(1);
         let (poke, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let keep = Keep::new(pipeline, shared.holders.clone(), seen_by_task, resumes, Arc::clone(&poke));
-        let span = tracing::info_span!("database", name = %database.name);
         let (running, teller) = (keep.run(stop.clone()), Arc::clone(&reporter));
         let run = async move {
             // All that it held is dropped by then: its connections are closed, and its sinks are opened anew.
@@ -62,7 +60,7 @@ impl Keeper {
                 died(&teller);
             }
         };
-        let task = AbortOnDropHandle::new(tokio::spawn(run.instrument(span)));
+        let task = AbortOnDropHandle::new(tokio::spawn(run));
         Self { database, reporter, seen, resume, poke, stop, task }
     }
 
@@ -118,7 +116,7 @@ fn died(reporter: &Reporter) {
         "the work on this database broke off by a defect of slotd",
         "report it with the lines before it in the log; nothing is lost, and slotd reload begins this database again",
     );
-    reporter.condition(Condition::Other(State::Failed, trouble));
+    reporter.failed(State::Failed, trouble);
     reporter.tries(reporter.status().failures, None);
     reporter.round_done();
 }

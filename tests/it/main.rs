@@ -31,11 +31,15 @@ mod layers;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod lost;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod messages;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod mute;
 #[cfg(test)]

@@ -72,6 +72,7 @@ fn slot() -> SlotFacts {
         two_phase: false,
         invalidation_reason: None,
         conflicting: None,
+        inactive_since: None,
         holder: None,
     }
 }

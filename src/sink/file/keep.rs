@@ -30,7 +30,7 @@ impl<E> Series<E> {
         let mut finished = match self.finished() {
             Ok(finished) => finished,
             Err(error) => {
-                tracing::warn!(%error, "finished files that `keep` gives up can't be removed");
+                tracing::warn!("finished files that `keep` gives up can't be removed: {error}");
                 return;
             }
         };
@@ -41,7 +41,7 @@ impl<E> Series<E> {
             let before = if at > 0 { self.storage.sync_dir(self.names.dir()) } else { Ok(()) };
             match before.and_then(|()| self.storage.remove(&path)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(file = %path.display(), %error, "a finished file that `keep` gives up can't be removed");
+                    tracing::warn!("{}, which `keep` gives up, can't be removed: {error}", path.display());
                     return;
                 }
                 _ => faults::point(Point::KeepRemoved),

@@ -7,7 +7,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use super::*;
 use crate::lsn::Lsn;
 use crate::status::tests::{at, database, shop, trouble};
-use crate::status::{Condition, Finding, Reason, State, WalUse};
+use crate::status::{Condition, Finding, Reason, State, Trouble, WalUse};
 
 /// Events as `LEVEL message field=value …`.
 #[derive(Clone, Default)]
@@ -60,7 +60,7 @@ fn each_change_of_state_or_reason_is_logged_once() {
     let reporter = registry.add(shop(at(0)));
 
     for _ in 0..3 {
-        reporter.condition(trouble(State::Retrying, Reason::Connection));
+        reporter.failed(State::Retrying, Trouble::new(Reason::Connection, "what happened", "what ends it"));
     }
     reporter.positions(|positions| positions.durable = Some(Lsn(0x16_0000_0010)));
     reporter.condition(Condition::Streaming);
@@ -71,13 +71,12 @@ fn each_change_of_state_or_reason_is_logged_once() {
     assert_eq!(
         captured.take(),
         [
-            "WARN what happened database=shop slot=slotd_shop state=retrying reason=connection hint=what ends it",
-            "INFO streaming database=shop slot=slotd_shop state=streaming lsn=16/10",
-            "ERROR what happened database=shop slot=slotd_shop state=lost reason=slot_missing lsn=16/10 hint=what ends it",
-            "INFO what happened database=shop slot=slotd_shop state=disabled reason=disabled_by_file lsn=16/10 hint=what ends it",
+            "WARN shop: retrying, connection: what happened (what ends it) database=shop slot=slotd_shop state=retrying reason=connection hint=what ends it",
+            "INFO shop: streaming from 16/10 after 3 failures, 0 s database=shop slot=slotd_shop state=streaming lsn=16/10 failures=3",
+            "ERROR shop: lost, slot_missing: what happened (what ends it) database=shop slot=slotd_shop state=lost reason=slot_missing lsn=16/10 hint=what ends it",
+            "INFO shop: disabled, disabled_by_file: what happened (what ends it) database=shop slot=slotd_shop state=disabled reason=disabled_by_file lsn=16/10 hint=what ends it",
         ]
     );
-    assert_eq!(reporter.status().reports, 1);
 }
 
 #[test]
@@ -99,6 +98,7 @@ fn findings_and_wal_are_logged_when_they_come_and_when_they_go() {
             budget_bytes: 100 << 20,
             wal_status: None,
             safe_wal_size: None,
+            ..WalUse::default()
         }));
     }
     registry.config_rejected(Some("2 mistakes".to_owned()));
@@ -108,13 +108,13 @@ fn findings_and_wal_are_logged_when_they_come_and_when_they_go() {
     assert_eq!(
         captured.take(),
         [
-            "WARN publication_drift is off database=shop slot=slotd_shop finding=publication_drift hint=mend it",
-            "WARN no_replica_identity is off database=shop slot=slotd_shop finding=no_replica_identity hint=mend it",
-            "INFO no longer: publication_drift is off database=shop slot=slotd_shop finding=publication_drift",
-            "WARN slot slotd_shop retains 60 MB of WAL, 60 % of its budget of 100 MB database=shop slot=slotd_shop verdict=warn",
-            "ERROR slot slotd_shop retains 85 MB of WAL, 85 % of its budget of 100 MB database=shop slot=slotd_shop verdict=fail",
-            "INFO slot slotd_shop retains 10 MB of WAL, 10 % of its budget of 100 MB database=shop slot=slotd_shop verdict=pass",
-            "WARN the changed file was rejected and the old one is in force: 2 mistakes hint=run slotd check, mend the file, run slotd reload",
+            "WARN shop: publication_drift is off (mend it) database=shop slot=slotd_shop finding=publication_drift hint=mend it",
+            "WARN shop: no_replica_identity is off (mend it) database=shop slot=slotd_shop finding=no_replica_identity hint=mend it",
+            "INFO shop: no longer: publication_drift is off database=shop slot=slotd_shop finding=publication_drift",
+            "WARN shop: slot slotd_shop retains 60 MB of WAL, 60 % of its budget of 100 MB (end what keeps the slot back, or raise max_retained_wal) database=shop slot=slotd_shop hint=end what keeps the slot back, or raise max_retained_wal",
+            "ERROR shop: slot slotd_shop retains 85 MB of WAL, 85 % of its budget of 100 MB (end what keeps the slot back, or raise max_retained_wal) database=shop slot=slotd_shop hint=end what keeps the slot back, or raise max_retained_wal",
+            "INFO shop: slot slotd_shop retains 10 MB of WAL, 10 % of its budget of 100 MB database=shop slot=slotd_shop",
+            "WARN the changed file was rejected and the old one is in force: 2 mistakes (run slotd check, mend the file, run slotd reload) hint=run slotd check, mend the file, run slotd reload",
             "INFO the file that was rejected is mended",
         ]
     );

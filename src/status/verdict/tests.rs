@@ -13,6 +13,7 @@ fn wal(percent: u64) -> WalUse {
         budget_bytes: 100 << 20,
         wal_status: None,
         safe_wal_size: None,
+        ..WalUse::default()
     }
 }
 
@@ -24,7 +25,7 @@ fn held_by(application_name: &str) -> Condition {
 /// The verdict on a database in `condition` since second 0, that was observed and heard from at second `fresh`.
 fn verdict(condition: Condition, fresh: i64, age: i64) -> Verdict {
     let mut status = shop(at(0));
-    let _ = status.enter(condition, at(0));
+    let _ = status.enter(condition, true, at(0));
     status.observed = Some(at(fresh));
     status.last_message = Some(at(fresh));
     let assessment = judge(&status, at(age), &BOUNDS);
@@ -69,7 +70,7 @@ fn every_row_of_the_table() {
 fn an_old_record_from_before_the_stream_began_is_not_stale_yet() {
     let mut status = shop(at(0));
     status.observed = Some(at(0));
-    let _ = status.enter(Condition::Streaming, at(1_000));
+    let _ = status.enter(Condition::Streaming, true, at(1_000));
     assert_eq!(judge(&status, at(1_030), &BOUNDS).verdict, Verdict::Pass);
     assert_eq!(judge(&status, at(1_031), &BOUNDS).verdict, Verdict::Fail);
 }
@@ -77,7 +78,7 @@ fn an_old_record_from_before_the_stream_began_is_not_stale_yet() {
 #[test]
 fn a_stream_that_hears_nothing_is_stale_though_it_is_observed() {
     let mut status = shop(at(0));
-    let _ = status.enter(Condition::Streaming, at(0));
+    let _ = status.enter(Condition::Streaming, true, at(0));
     status.observed = Some(at(31));
     status.last_message = Some(at(0));
     assert_eq!(judge(&status, at(30), &BOUNDS).verdict, Verdict::Pass);
@@ -91,7 +92,7 @@ fn retained_wal_warns_at_half_of_the_budget_and_fails_at_four_fifths_in_any_stat
             [(49, Verdict::Pass), (50, Verdict::Warn), (79, Verdict::Warn), (80, Verdict::Fail), (1_000, Verdict::Fail)]
         {
             let mut status = shop(at(0));
-            let _ = status.enter(condition.clone(), at(0));
+            let _ = status.enter(condition.clone(), true, at(0));
             status.wal = Some(wal(percent));
             assert_eq!(judge(&status, at(1), &BOUNDS).verdict, expected, "{percent} % {condition:?}");
         }
@@ -101,7 +102,7 @@ fn retained_wal_warns_at_half_of_the_budget_and_fails_at_four_fifths_in_any_stat
 #[test]
 fn a_finding_warns() {
     let mut status = shop(at(0));
-    let _ = status.enter(Condition::Streaming, at(0));
+    let _ = status.enter(Condition::Streaming, true, at(0));
     status.findings = vec![Finding {
         code: "publication_drift",
         sentence: "drift\nforged line".to_owned(),
@@ -115,7 +116,7 @@ fn a_finding_warns() {
 #[test]
 fn the_worst_row_counts_and_stands_first() {
     let mut status = shop(at(0));
-    let _ = status.enter(trouble(State::Retrying, Reason::Connection), at(0));
+    let _ = status.enter(trouble(State::Retrying, Reason::Connection), true, at(0));
     status.wal = Some(wal(90));
     let assessment = judge(&status, at(1), &BOUNDS);
     assert_eq!(assessment.verdict, Verdict::Fail);
@@ -127,7 +128,7 @@ fn trouble_that_changes_its_name_fails_after_grace() {
     let mut status = shop(at(0));
     for second in 1..60 {
         let state = if second % 2 == 0 { State::Retrying } else { State::Provisioning };
-        let _ = status.enter(trouble(state, Reason::Connection), at(second));
+        let _ = status.enter(trouble(state, Reason::Connection), true, at(second));
     }
     assert_eq!(judge(&status, at(59), &BOUNDS).verdict, Verdict::Pass);
     assert_eq!(judge(&status, at(60), &BOUNDS).verdict, Verdict::Fail);

@@ -60,7 +60,7 @@ impl Log {
                 }
                 // The end of a write that a crash tore was never reported as durable.
                 None if !line.ends_with(b"\n") => {}
-                None => tracing::warn!(file = %log.path.display(), "a line that is not whole is passed over"),
+                None => tracing::warn!("{}: a line that is not whole is passed over", log.path.display()),
             }
         }
         log.begin().map_err(|source| log.error("write", source))?;

@@ -89,6 +89,18 @@ impl Slotd {
         self.child = Some(child);
     }
 
+    /// `slotd run` in a mount namespace where `folder` is where the journal has its socket.
+    pub(crate) fn start_with_journal(&mut self, folder: &Path) {
+        assert!(self.child.is_none(), "slotd runs already");
+        let script = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && \
+                      mount --bind \"$0\" /run/systemd/journal && exec \"$@\" || \
+                      { echo 'this test needs the privilege to mount (CAP_SYS_ADMIN): run it as root' >&2; exit 1; }";
+        let folder = folder.to_str().unwrap();
+        let wrapper = ["unshare", "--mount", "sh", "-c", script, folder].map(str::to_owned);
+        let child = self.wrapped(&wrapper, &["run"]).kill_on_drop(true).spawn().unwrap();
+        self.child = Some(child);
+    }
+
     /// How many threads it has.
     pub(crate) fn threads(&self) -> usize {
         fs::read_dir(format!("/proc/{}/task", self.pid().unwrap())).unwrap().count()
