@@ -89,8 +89,17 @@ impl Reporter {
     }
 
     fn enter(&self, condition: Condition, failed: bool) {
-        let told = self.modify(|status| status.enter(condition, failed, now()));
-        self.tell_condition(told.flatten());
+        let entered = self.modify(|status| {
+            let before = (status.condition.state(), status.since);
+            let told = status.enter(condition, failed, now());
+            (before != (status.condition.state(), status.since), told)
+        });
+        let (changed, told) = entered.unwrap_or_default();
+        self.tell_condition(told);
+        // What is not logged again, since it comes and goes, is shown all the same.
+        if changed && told.is_none() {
+            self.seat.registry.changed();
+        }
     }
 
     fn tell_condition(&self, told: Option<Count>) {
