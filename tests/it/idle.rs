@@ -150,7 +150,7 @@ async fn status_updates_are_paced_however_fast_transactions_come() {
 /// At most one each 100 ms.
 fn are_paced(seen: &Mutex<Vec<Instant>>) {
     let seen = seen.lock().unwrap().clone();
-    assert!(seen.len() > 3, "{} updates", seen.len());
+    assert!(seen.len() > 1, "{} updates", seen.len());
     let lasted = seen[seen.len() - 1] - seen[0];
     assert!(seen.len() as f64 <= lasted.as_secs_f64() * 10.0 + 2.0, "{} updates in {lasted:?}", seen.len());
 }
