@@ -11,6 +11,7 @@
 //! does. What may be acknowledged is decided in one place, [`progress`]; where a stream starts, in one pure function,
 //! [`resume::judge`].
 
+mod calm;
 mod feedback;
 mod pipeline;
 pub mod positions;

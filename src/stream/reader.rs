@@ -12,6 +12,7 @@ use bytes::Buf;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::calm::Calm;
 use super::progress::Progress;
 use super::relations::{Described, Relations};
 use crate::change::{Batch, BatchBuilder, Cursor, Transaction, Unit};
@@ -98,6 +99,9 @@ pub(super) struct Reader {
     /// Units that are whole.
     units: u64,
     notices: mpsc::Sender<ServerError>,
+    calm: Calm,
+    /// The last keepalive, if nothing has come after it: its WAL end, and whether one of those in a row asks for a reply.
+    keepalive: Option<(Lsn, bool)>,
 }
 
 impl Reader {
@@ -109,6 +113,7 @@ impl Reader {
         history: History,
         notices: mpsc::Sender<ServerError>,
     ) -> Self {
+        let calm = Calm::new(copy.lull.clone());
         Self {
             copy,
             batches,
@@ -121,6 +126,8 @@ impl Reader {
             open: None,
             units: 0,
             notices,
+            calm,
+            keepalive: None,
         }
     }
 
@@ -131,6 +138,8 @@ impl Reader {
 
     /// Reads until `stop`, then hands on what it has. Returns the half that is read from, for the end of the copy.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<CopyReader, ReadError> {
+        // When the last read was, until it is judged what it brought.
+        let mut heard = None;
         loop {
             if let Err(error) = self.parse().await {
                 if error.is_hole() {
@@ -142,6 +151,10 @@ impl Reader {
             let waiting = !self.builder.is_empty();
             if !waiting {
                 self.discard_parsed();
+            }
+            if let Some(at) = heard.take() {
+                let only = !waiting && self.open.is_none() && self.copy.buf.is_empty();
+                self.calm.note(only, at);
             }
             let full = self.parsed >= BATCH_BYTES;
             // One batch is with the sinks, one grows here: a third in between would only cost memory.
@@ -158,7 +171,7 @@ impl Reader {
                 }
                 read = self.copy.read(), if room => {
                     read?;
-                    self.progress.hear();
+                    heard = Some(self.progress.hear());
                 }
                 () = self.progress.delivered(), if !free => {}
                 () = self.relations.idle() => {}
@@ -197,7 +210,15 @@ impl Reader {
             }
             self.parsed += header.len;
         }
+        self.pass_keepalive();
         Ok(())
+    }
+
+    /// Tells of the keepalives that came in a row, as of one: the last has the highest WAL end.
+    fn pass_keepalive(&mut self) {
+        if let Some((wal_end, reply_requested)) = self.keepalive.take() {
+            self.progress.keepalive(wal_end, reply_requested);
+        }
     }
 
     /// One CopyData, whose content is `len` bytes at `start` of the buffer.
@@ -209,11 +230,15 @@ impl Reader {
                 if let Some(held) = held.filter(|held| *held < wal_end && self.open.is_none()) {
                     return Err(ReadError::OtherHistory { held, found: wal_end });
                 }
-                self.progress.keepalive(wal_end, reply_requested);
+                let asked = self.keepalive.is_some_and(|(_, asked)| asked);
+                self.keepalive = Some((wal_end, reply_requested || asked));
                 Ok(Next::Go)
             }
             StreamMessage::XLogData { start: message_start, payload, .. } => {
-                self.progress.break_with(Lsn(message_start.0 + payload.len() as u64));
+                let payload = payload.len() as u64;
+                // It counts with what was in flight when it came.
+                self.pass_keepalive();
+                self.progress.break_with(Lsn(message_start.0 + payload));
                 self.change(start + XLOG_DATA_HEADER, len - XLOG_DATA_HEADER)
             }
         }
