@@ -13,6 +13,7 @@
 
 mod calm;
 mod feedback;
+mod gather;
 mod pipeline;
 pub mod positions;
 pub mod progress;

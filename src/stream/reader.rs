@@ -2,17 +2,22 @@
 //!
 //! One buffer takes what arrives. Whole frames in it are noted in a [`BatchBuilder`]; when a sink has room, or the
 //! batch is full, the noted part is split off as the batch's wire, without a copy. While the sinks are busy the batch
-//! grows, so that one fsync serves many transactions. A frame that is larger than a batch travels alone: it is read
-//! only once nothing else is held, so that memory stays within three times the largest row.
+//! grows, so that one fsync serves many transactions; in a backlog it grows a little even if they are not. A frame that
+//! is larger than a batch travels alone: it is read only once nothing else is held, so that memory stays within three
+//! times the largest row.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Buf;
+use futures_util::future::OptionFuture;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::calm::Calm;
+use super::gather::Gather;
 use super::progress::Progress;
 use super::relations::{Described, Relations};
 use crate::change::{Batch, BatchBuilder, Cursor, Transaction, Unit};
@@ -100,6 +105,7 @@ pub(super) struct Reader {
     units: u64,
     notices: mpsc::Sender<ServerError>,
     calm: Calm,
+    gather: Gather,
     /// The last keepalive, if nothing has come after it: its WAL end, and whether one of those in a row asks for a reply.
     keepalive: Option<(Lsn, bool)>,
 }
@@ -127,6 +133,7 @@ impl Reader {
             units: 0,
             notices,
             calm,
+            gather: Gather::default(),
             keepalive: None,
         }
     }
@@ -160,12 +167,15 @@ impl Reader {
             // One batch is with the sinks, one grows here: a third in between would only cost memory.
             let free = self.progress.has_delivered_all();
             let room = !full && self.make_room(waiting, free)?;
+            let may_grow = waiting && free && room;
+            let grows = may_grow.then(|| self.gather.until(Instant::now(), Timestamp::now())).flatten();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                permit = self.batches.reserve(), if waiting && free => {
+                permit = self.batches.reserve(), if waiting && free && grows.is_none() => {
                     let permit = permit.map_err(|_| ReadError::SinksGone)?;
                     self.relations.confirm(&mut self.builder).await?;
+                    self.gather.cut();
                     permit.send(cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress));
                     faults::point(Point::BatchSent);
                 }
@@ -174,6 +184,7 @@ impl Reader {
                     heard = Some(self.progress.hear());
                 }
                 () = self.progress.delivered(), if !free => {}
+                Some(()) = OptionFuture::from(grows.map(sleep_until)) => {}
                 () = self.relations.idle() => {}
             }
         }
@@ -261,6 +272,7 @@ impl Reader {
                 };
                 builder.begin(transaction);
                 *open = Some((transaction, 0));
+                self.gather.begin(commit_timestamp);
             }
             Message::Commit { end_lsn, .. } => {
                 let (transaction, changes) = open.take().ok_or(ReadError::Kind("COMMIT without BEGIN"))?;
