@@ -25,7 +25,7 @@ const LONG_NAP: Duration = Duration::from_millis(32);
 /// So many reads, each within [`NAP`] of the one before, make a load.
 const LOAD: u32 = 16;
 /// The least and the most that is asked for at once of a socket that is not watched. The room is cleaned before each read,
-/// so it is no larger than what the read before makes likely.
+/// so it is no larger than what came after the last nap makes likely.
 const CHUNKS: [usize; 2] = [4 * 1024, 64 * 1024];
 
 /// What the runtime can watch, and let go of again.
@@ -105,8 +105,8 @@ enum State<S: Descriptor> {
         long: bool,
         /// Who waits for the nap to end, which it does not once the socket is watched again.
         reader: Option<Waker>,
-        /// Whether anything has come since the last nap.
-        brought: bool,
+        /// How many bytes have come since the last nap.
+        brought: usize,
         /// How much the next read asks for.
         chunk: usize,
     },
@@ -145,14 +145,7 @@ impl<S: Descriptor> Socket<S> {
         self.state = match std::mem::replace(&mut self.state, State::Lost) {
             State::Watched(socket) => {
                 let nap = Box::pin(tokio::time::sleep(length(long)));
-                State::Unwatched {
-                    socket: socket.unwatch()?,
-                    nap,
-                    long,
-                    reader: None,
-                    brought: false,
-                    chunk: CHUNKS[0],
-                }
+                State::Unwatched { socket: socket.unwatch()?, nap, long, reader: None, brought: 0, chunk: CHUNKS[0] }
             }
             other => other,
         };
@@ -200,17 +193,18 @@ impl<S: Descriptor> AsyncRead for Socket<S> {
                     match socket.read(buf.initialize_unfilled_to(room)) {
                         Ok(len) => {
                             buf.advance(len);
-                            *chunk = (2 * len).clamp(CHUNKS[0], CHUNKS[1]);
+                            *brought += len;
+                            *chunk = (2 * *brought).clamp(CHUNKS[0], CHUNKS[1]);
                             // All that there was, if it does not fill the room.
-                            *brought = len == room;
-                            if !*brought {
+                            if len < room {
+                                *brought = 0;
                                 *long = again(nap, lull);
                             }
                             return Poll::Ready(Ok(()));
                         }
                         Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                        Err(error) if error.kind() == ErrorKind::WouldBlock && *brought => {
-                            *brought = false;
+                        Err(error) if error.kind() == ErrorKind::WouldBlock && *brought > 0 => {
+                            *brought = 0;
                             *long = again(nap, lull);
                         }
                         Err(error) if error.kind() == ErrorKind::WouldBlock => this.watch()?,
