@@ -19,7 +19,16 @@ BASH     = $(USR)/share/bash-completion/completions
 ZSH      = $(USR)/share/zsh/site-functions
 FISH     = $(USR)/share/fish/vendor_completions.d
 
-.PHONY: help demo release install uninstall test test-long lint fmt bench doc servers tools
+# Of `make bench`: the folder has to be on a disk, and the servers' user has to be able to look into it.
+BENCH_DIR  ?= $(CURDIR)/target/bench
+COMPARE     = --manifest-path benches/compare/Cargo.toml --target-dir target/compare
+SCALE      ?=
+ROUNDS     ?=
+ONLY       ?=
+CONTENDERS ?=
+BASELINE   ?=
+
+.PHONY: help demo release install uninstall test test-long lint fmt bench bench-encode doc servers tools
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -88,16 +97,27 @@ lint: ## format, clippy, the fuzz targets, licences and sources, shell
 	$(CARGO) clippy -q $(FLAGS) --all-targets --features faults -- -D warnings
 	$(CARGO) clippy -q $(FLAGS) --bins --lib --examples -- -D warnings
 	$(CARGO) check -q $(FLAGS) --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	$(CARGO) fmt --manifest-path benches/compare/Cargo.toml --check
+	$(CARGO) clippy -q $(FLAGS) $(COMPARE) -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level warn check bans licenses sources; \
 		else echo 'lint: no cargo-deny here, deny.toml is not checked'; fi
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/*.sh benches/compare/*.sh; \
 		else echo 'lint: no shellcheck here, the scripts are not checked'; fi
 
 fmt: ## format everything
 	$(CARGO) fmt
+	$(CARGO) fmt --manifest-path benches/compare/Cargo.toml
 
-bench: ## the benchmarks under benches/
-	$(CARGO) bench $(FLAGS) --bench '*'
+bench: ## slotd beside pg_recvlogical, wal2json, pg_walstream and Debezium (SCALE=0.1 ROUNDS=2 ONLY=rows: quickly); docs/bench
+	@tests/servers.sh 15 18
+	@mkdir -p "$(BENCH_DIR)"
+	$(CARGO) build -q $(FLAGS) --release --bin slotd
+	$(CARGO) build -q $(FLAGS) --release $(COMPARE) --features walstream
+	@TMPDIR="$(BENCH_DIR)" SCALE="$(SCALE)" ROUNDS="$(ROUNDS)" ONLY="$(ONLY)" CONTENDERS="$(CONTENDERS)" \
+		BASELINE="$(BASELINE)" target/compare/release/slotd-compare
+
+bench-encode: ## how long one row takes from the wire's bytes to its line
+	$(CARGO) bench $(FLAGS) --bench encode
 
 doc: ## the documentation of the library, in target/doc
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc $(FLAGS) --no-deps --document-private-items

@@ -9,5 +9,5 @@ mod socket;
 mod stream;
 pub mod tls;
 
-pub use socket::Socket;
+pub use socket::{Lull, Socket};
 pub use stream::Stream;

@@ -11,7 +11,9 @@
 //! does. What may be acknowledged is decided in one place, [`progress`]; where a stream starts, in one pure function,
 //! [`resume::judge`].
 
+mod calm;
 mod feedback;
+mod gather;
 mod pipeline;
 pub mod positions;
 pub mod progress;

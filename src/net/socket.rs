@@ -3,11 +3,14 @@
 //! A walsender sends each row by itself. To be woken for each costs the reader more than the row, and the walsender too,
 //! which does the waking. So a stream that reads without a pause takes its socket out of the runtime's watch, lets
 //! [`NAP`] pass between two looks, and takes all that has come at once. A look that finds nothing puts it back: whatever
-//! comes after a pause is read as soon as it is there.
+//! comes after a pause is read as soon as it is there. While the reader says that nothing of what comes is urgent
+//! ([`Lull`]), it is looked at more seldom still.
 
 use std::fmt::Debug;
 use std::io::{self, ErrorKind, Read, Write};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -17,10 +20,13 @@ use tokio::time::Sleep;
 
 /// Between two looks at a socket that is not watched.
 const NAP: Duration = Duration::from_millis(1);
+/// The same in a [`Lull`]: the most that its end is seen late.
+const LONG_NAP: Duration = Duration::from_millis(32);
 /// So many reads, each within [`NAP`] of the one before, make a load.
 const LOAD: u32 = 16;
-/// The most that is read at once from a socket that is not watched.
-const CHUNK: usize = 64 * 1024;
+/// The least and the most that is asked for at once of a socket that is not watched. The room is cleaned before each read,
+/// so it is no larger than what came after the last nap makes likely.
+const CHUNKS: [usize; 2] = [4 * 1024, 64 * 1024];
 
 /// What the runtime can watch, and let go of again.
 pub trait Descriptor: AsyncRead + AsyncWrite + Unpin + Debug + Sized {
@@ -59,12 +65,29 @@ macro_rules! descriptor {
 descriptor!(TcpStream, std::net::TcpStream);
 descriptor!(UnixStream, std::os::unix::net::UnixStream);
 
+/// Whether all that comes can wait a little: told by who reads, heeded by the socket.
+#[derive(Debug, Clone, Default)]
+pub struct Lull(Arc<AtomicBool>);
+
+impl Lull {
+    /// Begins or ends it.
+    pub fn set(&self, lull: bool) {
+        self.0.store(lull, Ordering::Relaxed);
+    }
+
+    /// Whether it lasts.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A socket; see the module.
 #[derive(Debug)]
 pub struct Socket<S: Descriptor> {
     state: State<S>,
-    /// Whether it may be taken out of the watch at all.
-    gathers: bool,
+    /// `None` as long as it may not be taken out of the watch at all.
+    gathers: Option<Lull>,
     /// Whether a write waits for room, which the watch will tell.
     write_waits: bool,
     last_read: Option<Instant>,
@@ -78,10 +101,14 @@ enum State<S: Descriptor> {
     Unwatched {
         socket: S::Unwatched,
         nap: Pin<Box<Sleep>>,
+        /// Whether that nap is a long one.
+        long: bool,
         /// Who waits for the nap to end, which it does not once the socket is watched again.
         reader: Option<Waker>,
-        /// Whether anything has come since the last nap.
-        brought: bool,
+        /// How many bytes have come since the last nap.
+        brought: usize,
+        /// How much the next read asks for.
+        chunk: usize,
     },
     /// The system would not have it in the other state.
     Lost,
@@ -90,30 +117,35 @@ enum State<S: Descriptor> {
 impl<S: Descriptor> Socket<S> {
     /// `socket`, watched all the time until [`Socket::gather`] is called.
     pub const fn new(socket: S) -> Self {
-        Self { state: State::Watched(socket), gathers: false, write_waits: false, last_read: None, streak: 0 }
+        Self { state: State::Watched(socket), gathers: None, write_waits: false, last_read: None, streak: 0 }
     }
 
-    /// From now on, what comes under load is gathered.
-    pub const fn gather(&mut self) {
-        self.gathers = true;
+    /// From now on, what comes under load is gathered, and what comes in the lull that this gives.
+    pub fn gather(&mut self) -> Lull {
+        self.gathers.insert(Lull::default()).clone()
+    }
+
+    fn in_lull(&self) -> bool {
+        self.gathers.as_ref().is_some_and(Lull::lasts)
     }
 
     /// Notes a read; whether so many come that they are better gathered.
     fn is_loaded(&mut self) -> bool {
-        if !self.gathers {
+        if self.gathers.is_none() {
             return false;
         }
         let now = Instant::now();
         let close = self.last_read.replace(now).is_some_and(|last| now.duration_since(last) < NAP);
         self.streak = if close { self.streak.saturating_add(1) } else { 0 };
-        self.streak >= LOAD && !self.write_waits
+        (self.streak >= LOAD || self.in_lull()) && !self.write_waits
     }
 
     fn unwatch(&mut self) -> io::Result<()> {
+        let long = self.in_lull();
         self.state = match std::mem::replace(&mut self.state, State::Lost) {
             State::Watched(socket) => {
-                let nap = Box::pin(tokio::time::sleep(NAP));
-                State::Unwatched { socket: socket.unwatch()?, nap, reader: None, brought: false }
+                let nap = Box::pin(tokio::time::sleep(length(long)));
+                State::Unwatched { socket: socket.unwatch()?, nap, long, reader: None, brought: 0, chunk: CHUNKS[0] }
             }
             other => other,
         };
@@ -138,6 +170,7 @@ impl<S: Descriptor> Socket<S> {
 impl<S: Descriptor> AsyncRead for Socket<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let lull = this.in_lull();
         loop {
             match &mut this.state {
                 State::Watched(socket) => {
@@ -147,27 +180,32 @@ impl<S: Descriptor> AsyncRead for Socket<S> {
                     }
                     return Poll::Ready(Ok(()));
                 }
-                State::Unwatched { socket, nap, reader, brought } => {
+                State::Unwatched { socket, nap, long, reader, brought, chunk } => {
+                    if *long && !lull {
+                        *long = again(nap, false);
+                    }
                     if nap.as_mut().poll(cx).is_pending() {
                         *reader = Some(cx.waker().clone());
                         return Poll::Pending;
                     }
                     *reader = None;
-                    let room = buf.remaining().min(CHUNK);
+                    let room = buf.remaining().min(*chunk);
                     match socket.read(buf.initialize_unfilled_to(room)) {
                         Ok(len) => {
                             buf.advance(len);
+                            *brought += len;
+                            *chunk = (2 * *brought).clamp(CHUNKS[0], CHUNKS[1]);
                             // All that there was, if it does not fill the room.
-                            *brought = len == room;
-                            if !*brought {
-                                again(nap);
+                            if len < room {
+                                *brought = 0;
+                                *long = again(nap, lull);
                             }
                             return Poll::Ready(Ok(()));
                         }
                         Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                        Err(error) if error.kind() == ErrorKind::WouldBlock && *brought => {
-                            *brought = false;
-                            again(nap);
+                        Err(error) if error.kind() == ErrorKind::WouldBlock && *brought > 0 => {
+                            *brought = 0;
+                            *long = again(nap, lull);
                         }
                         Err(error) if error.kind() == ErrorKind::WouldBlock => this.watch()?,
                         Err(error) => return Poll::Ready(Err(error)),
@@ -179,8 +217,14 @@ impl<S: Descriptor> AsyncRead for Socket<S> {
     }
 }
 
-fn again(nap: &mut Pin<Box<Sleep>>) {
-    nap.as_mut().reset(tokio::time::Instant::now() + NAP);
+/// Begins the next nap; whether it is a long one.
+fn again(nap: &mut Pin<Box<Sleep>>, long: bool) -> bool {
+    nap.as_mut().reset(tokio::time::Instant::now() + length(long));
+    long
+}
+
+const fn length(long: bool) -> Duration {
+    if long { LONG_NAP } else { NAP }
 }
 
 impl<S: Descriptor> AsyncWrite for Socket<S> {
@@ -294,6 +338,28 @@ mod tests {
         peer.write_all(b"x").await.unwrap();
         read.await.unwrap();
         assert!(is_watched(&socket) && byte == *b"x");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_lull_it_is_looked_at_seldom_and_after_it_often_again() {
+        let (mut socket, mut peer) = pair().await;
+        let lull = socket.gather();
+        lull.set(true);
+        // How long the nap is that a read leaves.
+        let mut nap = async |socket: &mut Socket<TcpStream>| {
+            peer.write_all(b"x").await.unwrap();
+            // A read that fills its room is followed by another look at once.
+            assert_eq!(socket.read(&mut [0; 16]).await.unwrap(), 1);
+            let State::Unwatched { nap, .. } = &socket.state else { panic!("it is watched") };
+            nap.deadline().duration_since(tokio::time::Instant::now())
+        };
+        for _ in 0..3 {
+            assert!(nap(&mut socket).await > LONG_NAP - NAP);
+        }
+        lull.set(false);
+        let before = tokio::time::Instant::now();
+        assert!(nap(&mut socket).await <= NAP);
+        assert!(before.elapsed() <= 2 * NAP, "the long nap was slept out");
     }
 
     #[tokio::test]

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Socket;
 use super::tls::TlsSession;
+use super::{Lull, Socket};
 
 /// A connection, whatever it runs over.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// From now on, what comes under load is gathered: see [`Socket`].
-    pub fn gather(&mut self) {
+    /// From now on, what comes under load is gathered, and what comes in the lull that this gives: see [`Socket`].
+    pub fn gather(&mut self) -> Lull {
         match self {
             Self::Plain(socket) => socket.gather(),
             Self::Tls(stream) => stream.socket().gather(),

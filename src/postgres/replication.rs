@@ -21,7 +21,7 @@ use super::{ConnectError, Connector};
 use crate::config::Connection;
 use crate::ident::{PublicationName, SlotName};
 use crate::lsn::Lsn;
-use crate::net::Stream;
+use crate::net::{Lull, Stream};
 use crate::wire::ServerError;
 use crate::wire::frame::{self, Backend, FrameError};
 
@@ -177,9 +177,9 @@ impl ReplicationSession {
              messages 'true')"
         );
         timeout(self.patience, self.begin_copy(&command)).await.unwrap_or_else(|_| Err(self.silent(&command)))?;
-        self.stream.gather();
+        let lull = self.stream.gather();
         let (read, write) = tokio::io::split(self.stream);
-        Ok((CopyReader { read, buf: self.buf }, CopyWriter { write, out: BytesMut::new() }))
+        Ok((CopyReader { read, buf: self.buf, lull }, CopyWriter { write, out: BytesMut::new() }))
     }
 
     async fn begin_copy(&mut self, command: &str) -> Result<(), ReplicationError> {
@@ -258,6 +258,8 @@ pub struct CopyReader {
     read: ReadHalf<Stream>,
     /// What came already, not yet parsed.
     pub buf: BytesMut,
+    /// To be told of whether what comes is urgent.
+    pub lull: Lull,
 }
 
 impl CopyReader {

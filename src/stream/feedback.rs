@@ -183,6 +183,8 @@ impl Feedback {
                     }
                 }
                 () = self.progress.changed() => {}
+                // Of the many that come meanwhile the last is as good.
+                () = self.progress.idled(), if recording.is_none() => {}
                 _ = watch.tick() => self.watch()?,
             }
         }

@@ -26,6 +26,8 @@ pub struct Progress {
     inner: Mutex<Inner>,
     /// Something changed that feedback may act on.
     changed: Notify,
+    /// The server's WAL end has moved on while it had nothing to send.
+    idled: Notify,
     /// A batch is done.
     delivered: Notify,
 }
@@ -91,6 +93,7 @@ impl Progress {
                 broken: None,
             }),
             changed: Notify::new(),
+            idled: Notify::new(),
             delivered: Notify::new(),
         }
     }
@@ -107,9 +110,11 @@ impl Progress {
         inner.received = inner.received.max(received);
     }
 
-    /// The reader has heard something of the server.
-    pub fn hear(&self) {
-        self.lock().heard = Instant::now();
+    /// The reader has heard something of the server; gives when.
+    pub fn hear(&self) -> Instant {
+        let now = Instant::now();
+        self.lock().heard = now;
+        now
     }
 
     /// The reader has seen a keepalive.
@@ -120,7 +125,7 @@ impl Progress {
         inner.keepalive = Some((seen, wal_end));
         inner.reply_requested |= reply_requested;
         drop(inner);
-        self.changed.notify_one();
+        if reply_requested { &self.changed } else { &self.idled }.notify_one();
     }
 
     /// The server says that it sends nothing, and why.
@@ -199,9 +204,14 @@ impl Progress {
         }
     }
 
-    /// Waits for a change since the last call.
+    /// Waits for a change since the last call, other than a keepalive that asks for nothing.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Waits for a keepalive since the last call that asks for nothing.
+    pub async fn idled(&self) {
+        self.idled.notified().await;
     }
 
     /// Whether the server waits for a reply; it counts as given from now on.

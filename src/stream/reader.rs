@@ -2,16 +2,22 @@
 //!
 //! One buffer takes what arrives. Whole frames in it are noted in a [`BatchBuilder`]; when a sink has room, or the
 //! batch is full, the noted part is split off as the batch's wire, without a copy. While the sinks are busy the batch
-//! grows, so that one fsync serves many transactions. A frame that is larger than a batch travels alone: it is read
-//! only once nothing else is held, so that memory stays within three times the largest row.
+//! grows, so that one fsync serves many transactions; in a backlog it grows a little even if they are not. A frame that
+//! is larger than a batch travels alone: it is read only once nothing else is held, so that memory stays within three
+//! times the largest row.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Buf;
+use futures_util::future::OptionFuture;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::calm::Calm;
+use super::gather::Gather;
 use super::progress::Progress;
 use super::relations::{Described, Relations};
 use crate::change::{Batch, BatchBuilder, Cursor, Transaction, Unit};
@@ -98,6 +104,10 @@ pub(super) struct Reader {
     /// Units that are whole.
     units: u64,
     notices: mpsc::Sender<ServerError>,
+    calm: Calm,
+    gather: Gather,
+    /// The last keepalive, if nothing has come after it: its WAL end, and whether one of those in a row asks for a reply.
+    keepalive: Option<(Lsn, bool)>,
 }
 
 impl Reader {
@@ -109,6 +119,7 @@ impl Reader {
         history: History,
         notices: mpsc::Sender<ServerError>,
     ) -> Self {
+        let calm = Calm::new(copy.lull.clone());
         Self {
             copy,
             batches,
@@ -121,6 +132,9 @@ impl Reader {
             open: None,
             units: 0,
             notices,
+            calm,
+            gather: Gather::default(),
+            keepalive: None,
         }
     }
 
@@ -131,6 +145,8 @@ impl Reader {
 
     /// Reads until `stop`, then hands on what it has. Returns the half that is read from, for the end of the copy.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<CopyReader, ReadError> {
+        // When the last read was, until it is judged what it brought.
+        let mut heard = None;
         loop {
             if let Err(error) = self.parse().await {
                 if error.is_hole() {
@@ -143,24 +159,32 @@ impl Reader {
             if !waiting {
                 self.discard_parsed();
             }
+            if let Some(at) = heard.take() {
+                let only = !waiting && self.open.is_none() && self.copy.buf.is_empty();
+                self.calm.note(only, at);
+            }
             let full = self.parsed >= BATCH_BYTES;
             // One batch is with the sinks, one grows here: a third in between would only cost memory.
             let free = self.progress.has_delivered_all();
             let room = !full && self.make_room(waiting, free)?;
+            let may_grow = waiting && free && room;
+            let grows = may_grow.then(|| self.gather.until(Instant::now(), Timestamp::now())).flatten();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                permit = self.batches.reserve(), if waiting && free => {
+                permit = self.batches.reserve(), if waiting && free && grows.is_none() => {
                     let permit = permit.map_err(|_| ReadError::SinksGone)?;
                     self.relations.confirm(&mut self.builder).await?;
+                    self.gather.cut();
                     permit.send(cut(&mut self.copy, &mut self.builder, &mut self.parsed, self.open, &self.progress));
                     faults::point(Point::BatchSent);
                 }
                 read = self.copy.read(), if room => {
                     read?;
-                    self.progress.hear();
+                    heard = Some(self.progress.hear());
                 }
                 () = self.progress.delivered(), if !free => {}
+                Some(()) = OptionFuture::from(grows.map(sleep_until)) => {}
                 () = self.relations.idle() => {}
             }
         }
@@ -197,7 +221,15 @@ impl Reader {
             }
             self.parsed += header.len;
         }
+        self.pass_keepalive();
         Ok(())
+    }
+
+    /// Tells of the keepalives that came in a row, as of one: the last has the highest WAL end.
+    fn pass_keepalive(&mut self) {
+        if let Some((wal_end, reply_requested)) = self.keepalive.take() {
+            self.progress.keepalive(wal_end, reply_requested);
+        }
     }
 
     /// One CopyData, whose content is `len` bytes at `start` of the buffer.
@@ -209,11 +241,15 @@ impl Reader {
                 if let Some(held) = held.filter(|held| *held < wal_end && self.open.is_none()) {
                     return Err(ReadError::OtherHistory { held, found: wal_end });
                 }
-                self.progress.keepalive(wal_end, reply_requested);
+                let asked = self.keepalive.is_some_and(|(_, asked)| asked);
+                self.keepalive = Some((wal_end, reply_requested || asked));
                 Ok(Next::Go)
             }
             StreamMessage::XLogData { start: message_start, payload, .. } => {
-                self.progress.break_with(Lsn(message_start.0 + payload.len() as u64));
+                let payload = payload.len() as u64;
+                // It counts with what was in flight when it came.
+                self.pass_keepalive();
+                self.progress.break_with(Lsn(message_start.0 + payload));
                 self.change(start + XLOG_DATA_HEADER, len - XLOG_DATA_HEADER)
             }
         }
@@ -236,6 +272,7 @@ impl Reader {
                 };
                 builder.begin(transaction);
                 *open = Some((transaction, 0));
+                self.gather.begin(commit_timestamp);
             }
             Message::Commit { end_lsn, .. } => {
                 let (transaction, changes) = open.take().ok_or(ReadError::Kind("COMMIT without BEGIN"))?;

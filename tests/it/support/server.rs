@@ -56,7 +56,10 @@ pub(crate) struct Server {
 
 /// Where the program `name` of Postgres `major` is.
 pub(crate) fn program(major: u32, name: &str) -> Result<PathBuf, Failure> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers.sh");
+    // The benchmarks are a package below this one.
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let mut scripts = packages.map(|package| package.join("tests/servers.sh"));
+    let script = scripts.find(|script| script.exists()).ok_or("tests/servers.sh is missing")?;
     let folder = PathBuf::from(run(Command::new(script).arg("--where"))?.trim_end());
     let program = folder.join(format!("{major}/native/bin/{name}"));
     if !program.exists() {

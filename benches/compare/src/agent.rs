@@ -1,0 +1,75 @@
+//! A slotd that runs for a while, to be looked at.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::contender::slotd;
+use crate::guard::{Folder, User};
+use crate::http;
+use crate::process::{Process, Spent};
+use crate::server::Failure;
+use crate::tools::Tools;
+
+/// How long its databases may take to stream.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A slotd, running or not; what it left on the disk stays until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    process: Option<Process>,
+    // Last: its guard ends what is left.
+    folder: Folder,
+}
+
+impl Agent {
+    /// One that is not started.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let user = User { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
+        Ok(Self { process: None, folder: Folder::new("agent", user)? })
+    }
+
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts it, with `settings` before the databases `entries`.
+    pub(crate) fn start(&mut self, tools: &Tools, settings: &str, entries: &str) -> Result<(), Failure> {
+        self.process = Some(Process::start(&mut slotd(&tools.slotd, self.folder.path(), settings, entries)?)?);
+        Ok(())
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Result<u32, Failure> {
+        Ok(self.process.as_ref().ok_or("slotd does not run")?.pid())
+    }
+
+    /// Returns once all of its databases stream, with the time since its start.
+    pub(crate) async fn streams(&mut self) -> Result<Duration, Failure> {
+        loop {
+            let process = self.process.as_mut().ok_or("slotd does not run")?;
+            let elapsed = process.elapsed();
+            let ended = process.look()?.is_some();
+            if let Ok((_, health)) = http::get(&self.folder.path().join("run/slotd.sock"), "/health").await {
+                let health: Value = serde_json::from_str(&health)?;
+                let databases = health["databases"].as_array().map_or(&[][..], Vec::as_slice);
+                if !databases.is_empty() && databases.iter().all(|database| database["state"] == "streaming") {
+                    return Ok(elapsed);
+                }
+            }
+            if ended || elapsed > PATIENCE {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                return Err(format!("slotd does not stream: {log}").into());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// A clean stop.
+    pub(crate) async fn stop(&mut self) -> Result<Spent, Failure> {
+        self.process.take().ok_or("slotd does not run")?.stop().await
+    }
+}

@@ -1,0 +1,122 @@
+//! Many slots: what idle ones cost, and how soon all stream.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::agent::Agent;
+use crate::contender::entry;
+use crate::load;
+use crate::options::Options;
+use crate::place::{BENCH, Place, value};
+use crate::process::{cpu, pss_kib};
+use crate::results::{Idle, Memory, Starts};
+use crate::server::Failure;
+use crate::tools::Tools;
+
+/// What a server needs for hundreds of walsenders.
+const SETTINGS: [(&str, &str); 4] = [
+    ("max_wal_senders", "600"),
+    ("max_replication_slots", "600"),
+    ("max_connections", "200"),
+    // Each has a backend, and none has much to decode.
+    ("logical_decoding_work_mem", "1MB"),
+];
+
+/// Databases of [`idle`] and [`memory`]; each has several slots.
+const DATABASES: usize = 20;
+/// What is busy beside the idle slots, in transactions a second.
+const RATE: u32 = 4000;
+
+/// A server with `databases` databases.
+async fn place(databases: usize) -> Result<Place, Failure> {
+    let place = Place::start(18, &SETTINGS)?;
+    let client = place.connect("postgres").await?;
+    for number in 0..databases {
+        client.batch_execute(&format!("CREATE DATABASE d{number}")).await?;
+    }
+    client.batch_execute("CHECKPOINT").await?;
+    Ok(place)
+}
+
+/// Entries of so many slots, in turn over the databases.
+fn entries(place: &Place, slots: usize, databases: usize) -> String {
+    let port = place.server.port().to_string();
+    let entry = |number: usize| {
+        entry(&format!("e{number}"), &port, &format!("d{}", number % databases), &format!("s{number}"), "ssl = false")
+    };
+    (0..slots).map(entry).collect()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "hundreds")]
+fn scaled(number: usize, options: &Options) -> usize {
+    ((number as f64 * options.scale).ceil() as usize).max(2)
+}
+
+/// CPU of slots that have nothing to do, beside a database that is busy and not streamed.
+pub(crate) async fn idle(options: &Options, tools: &Tools) -> Result<Idle, Failure> {
+    let slots = scaled(100, options);
+    let place = place(DATABASES).await?;
+    load::prepare(&place).await?;
+    let mut agent = Agent::new()?;
+    agent.start(tools, "", &entries(&place, slots, DATABASES))?;
+    agent.streams().await?;
+    load::run(&place, tools, RATE, Duration::from_secs(2)).await?;
+    let client = place.connect(BENCH).await?;
+    let rows = async || -> Result<f64, Failure> { Ok(value(&client, "SELECT count(*) FROM events").await?.parse()?) };
+    let (before, cpu_before, clock) = (rows().await?, cpu(agent.pid()?)?, tokio::time::Instant::now());
+    load::run(&place, tools, RATE, Duration::from_secs(30).mul_f64(options.scale).max(Duration::from_secs(4))).await?;
+    let (after, cpu_after, elapsed) = (rows().await?, cpu(agent.pid()?)?, clock.elapsed().as_secs_f64());
+    agent.stop().await?;
+    let cpu_percent = (cpu_after - cpu_before).as_secs_f64() / elapsed * 100.0;
+    Ok(Idle { slots, wanted: RATE, reached: (after - before) / elapsed, cpu_percent })
+}
+
+/// Memory of slots that have nothing to do.
+pub(crate) async fn memory(options: &Options, tools: &Tools) -> Result<Memory, Failure> {
+    let slots = scaled(500, options);
+    let place = place(DATABASES).await?;
+    let pss = async |slots| -> Result<u64, Failure> {
+        let mut agent = Agent::new()?;
+        agent.start(tools, "", &entries(&place, slots, DATABASES))?;
+        agent.streams().await?;
+        // Past the first looks at publications and slots, and what they left to be freed.
+        sleep(Duration::from_secs(15)).await;
+        let pss = pss_kib(agent.pid()?)?;
+        agent.stop().await?;
+        Ok(pss)
+    };
+    Ok(Memory { pss_of_1_kib: pss(1).await?, slots, pss_kib: pss(slots).await? })
+}
+
+/// How soon databases stream: first with nothing there, then after a restart.
+pub(crate) async fn starts(options: &Options, tools: &Tools) -> Result<Starts, Failure> {
+    let databases = scaled(100, options);
+    let place = place(databases).await?;
+    let entries = entries(&place, databases, databases);
+    let (mut from_nothing, mut after_restart) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        let mut agent = Agent::new()?;
+        agent.start(tools, "", &entries)?;
+        from_nothing.push(agent.streams().await?.as_secs_f64());
+        agent.stop().await?;
+        agent.start(tools, "", &entries)?;
+        after_restart.push(agent.streams().await?.as_secs_f64());
+        agent.stop().await?;
+        clear(&place, databases).await?;
+    }
+    Ok(Starts { databases, from_nothing, after_restart })
+}
+
+/// Drops all slots and publications.
+async fn clear(place: &Place, databases: usize) -> Result<(), Failure> {
+    let client = place.connect("postgres").await?;
+    while value(&client, "SELECT count(*) FROM pg_replication_slots WHERE active").await? != "0" {
+        sleep(Duration::from_millis(10)).await;
+    }
+    client.batch_execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots").await?;
+    for number in 0..databases {
+        place.connect(&format!("d{number}")).await?.batch_execute(&format!("DROP PUBLICATION {BENCH}")).await?;
+    }
+    Ok(())
+}
