@@ -83,7 +83,7 @@ endif
 servers: ## Postgres 15 to 18, in .servers or $SLOTD_SERVERS
 	@tests/servers.sh
 
-tools: ## the other programs that tests run: strace, systemd-analyze
+tools: ## the other programs that tests run: strace, systemd-analyze, PgBouncer
 	@tests/servers.sh --tools
 
 test: servers tools ## every test but the long ones, against Postgres 15 to 18

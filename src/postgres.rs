@@ -1,10 +1,12 @@
 //! Sessions with a server: SQL by `tokio-postgres`, replication by our own; what the catalog holds; what errors mean.
 
 pub mod catalog;
+pub mod catalogue;
 mod connector;
 mod history;
 pub mod identity;
 mod replication;
+pub mod slot_trouble;
 mod sql;
 pub mod sync_standby;
 pub mod trouble;

@@ -3,7 +3,7 @@
 #
 #   tests/servers.sh [MAJOR...]     gets 15, 16, 17 and 18, or those named; quick if they are there
 #   tests/servers.sh --where        prints the folder they are kept in
-#   tests/servers.sh --tools        gets the other programs that tests run: strace, systemd-analyze, ip, openssl
+#   tests/servers.sh --tools        gets the other programs that tests run: strace, systemd-analyze, ip, openssl, pgbouncer
 #
 # The folder is $SLOTD_SERVERS, else .servers in the checkout, else, where the servers' user can't look into the
 # checkout or the caller can't write there, /var/tmp/slotd-servers-UID. Nobody else may be able to write to it: what is in
@@ -116,7 +116,7 @@ if [ "${1:-}" = --where ]; then
     exit
 fi
 if [ "${1:-}" = --tools ]; then
-    install_missing strace=strace systemd-analyze=systemd systemd-sysusers=systemd ip=iproute2 openssl=openssl
+    install_missing strace=strace systemd-analyze=systemd systemd-sysusers=systemd ip=iproute2 openssl=openssl pgbouncer=pgbouncer
     exit
 fi
 case $(uname -m) in

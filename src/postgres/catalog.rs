@@ -251,3 +251,27 @@ const WRITERS: &str = "\
 pub async fn writers(client: &Client) -> Result<String, SqlError> {
     Ok(answer("pg_stat_activity", client.query_one(WRITERS, &[])).await?.try_get(0)?)
 }
+
+/// The most costly ones first, and not all of hundreds. Holds for 15 to 18.
+const SLOTS_IN_USE: &str = "\
+    with slots as (
+        select slot_name, active_pid, database,
+               pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end,
+                               restart_lsn) as held
+          from pg_replication_slots),
+    first as (select * from slots order by active_pid is not null, held desc nulls last, slot_name limit 10)
+    select (select string_agg(format('%s (%s, holds back %s)', slot_name,
+                                     coalesce('in use by pid ' || active_pid, 'nobody uses it'),
+                                     coalesce(pg_size_pretty(held), 'nothing')), ', '
+                              order by active_pid is not null, held desc nulls last, slot_name) from first)
+           || (select case when count(*) > 10 then format(' and %s more', count(*) - 10) else '' end from slots)";
+
+/// All slots of the server and the WAL that each holds back, in words; those that nobody uses first.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn slots_in_use(client: &Client) -> Result<String, SqlError> {
+    let slots: Option<String> =
+        answer("pg_replication_slots", client.query_one(SLOTS_IN_USE, &[])).await?.try_get(0)?;
+    Ok(slots.unwrap_or_default())
+}

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use super::Action;
 use crate::config::Database;
 use crate::postgres::catalog;
-use crate::postgres::trouble::{self, Diagnosis, Step};
-use crate::postgres::{Connector, ReplicationError, ReplicationSession, SqlError, SqlSession};
+use crate::postgres::trouble::{self, Class, Diagnosis, Step};
+use crate::postgres::{Connector, ReplicationError, ReplicationSession, SqlError, SqlSession, slot_trouble};
 use crate::status::{Condition, Reason, Reporter, State, Trouble};
 
 /// After this long the operator is told whom the making of a slot waits for.
@@ -33,6 +33,9 @@ pub(super) async fn create_publication(
         Ok(()) => reporter.info(None, &format!("made the publication {publication}: {statement}")),
         // 23505: both looked before either had made it.
         Err(SqlError::Server(error)) if matches!(error.sqlstate.as_str(), "42710" | "23505") => {}
+        Err(SqlError::Server(error)) => {
+            return Err(trouble::of_server(Step::CreatePublication, &error, connection, &format!("{statement};")));
+        }
         Err(error) => return Err(trouble::of_sql(Step::CreatePublication, &error, connection)),
     }
     Ok(())
@@ -58,17 +61,30 @@ pub(super) async fn apply(
             match outcome {
                 Ok(()) => reporter.info(None, &format!("made the slot {slot}")),
                 Err(ReplicationError::Server(error)) if error.sqlstate == "42710" => {}
+                Err(ReplicationError::Server(error)) => {
+                    let slots = if error.sqlstate == "53400" { slots_in_use(database, connector).await } else { None };
+                    return Err(trouble::of_server(
+                        Step::CreateSlot,
+                        &error,
+                        to,
+                        &slots.unwrap_or_else(|| "SELECT slot_name, active FROM pg_replication_slots".to_owned()),
+                    ));
+                }
                 Err(error) => return Err(trouble::of_replication(Step::CreateSlot, &error, to)),
             }
         }
         Action::DropSlot => {
-            let dropped = replication.drop_slot(slot).await;
-            dropped.map_err(|error| trouble::of_replication(Step::CreateSlot, &error, to))?;
+            if let Err(error) = replication.drop_slot(slot).await {
+                let refused = trouble::of_replication(Step::DropSlot, &error, to);
+                return Err(with_holder(refused, database, connector).await);
+            }
             reporter.info(None, &format!("dropped the invalidated slot {slot}"));
         }
         Action::AdvanceSlot => {
-            let advanced = advance(database, connector).await;
-            advanced.map_err(|error| trouble::of_sql(Step::Start, &error, to))?;
+            if let Err(error) = advance(database, connector).await {
+                let refused = trouble::of_sql(Step::AdvanceSlot, &error, to);
+                return Err(with_holder(refused, database, connector).await);
+            }
             reporter.info(None, &format!("advanced the slot {slot} past the gap"));
         }
     }
@@ -95,6 +111,25 @@ async fn tell_waiting(database: &Database, connector: &Connector, reporter: &Rep
     );
     reporter.condition(Condition::Other(State::Provisioning, trouble));
     pending().await
+}
+
+/// The same refusal with the one who holds the slot, if that can be asked.
+async fn with_holder(refused: Diagnosis, database: &Database, connector: &Connector) -> Diagnosis {
+    if refused.class != Class::Held {
+        return refused;
+    }
+    let _turn = connector.turn(&database.connection).await;
+    match connector.sql(&database.connection).await {
+        Ok(sql) => slot_trouble::with_holder(refused, &database.slot, &sql, connector).await,
+        Err(_) => refused,
+    }
+}
+
+/// All slots of the server, if that can be asked.
+async fn slots_in_use(database: &Database, connector: &Connector) -> Option<String> {
+    let _turn = connector.turn(&database.connection).await;
+    let sql = connector.sql(&database.connection).await.ok()?;
+    catalog::slots_in_use(&sql).await.ok()
 }
 
 async fn writers(database: &Database, connector: &Connector) -> Result<String, SqlError> {

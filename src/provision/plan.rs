@@ -7,9 +7,9 @@ use crate::config::{Database, Publish, Scope};
 use crate::ident::{TableName, quote_ident};
 use crate::postgres::catalog::{PublicationFacts, PublishedTable, SlotFacts};
 use crate::postgres::identity::{Unpublishable, Why};
-use crate::postgres::sync_standby;
 use crate::postgres::trouble::{Class, Diagnosis};
-use crate::status::{Finding, Holder, Reason, Trouble};
+use crate::postgres::{slot_trouble, sync_standby};
+use crate::status::{Finding, Reason, Trouble};
 use crate::stream::Holes;
 
 /// What is done to the slot.
@@ -141,18 +141,19 @@ fn refuse_publication(database: &Database, observed: &Observed) -> Option<Diagno
 fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Holes, own: &str) -> Option<Refusal> {
     let name = &database.slot;
     let lost = |reason, sentence| (holes != Holes::Accept(reason)).then_some(Refusal::Lost { reason, sentence });
+    let gone = || slot_trouble::lost(name, observed.slot.as_ref());
     let Some(slot) = &observed.slot else {
-        return known.then(|| lost(Reason::SlotMissing, format!("the slot {name} is gone"))).flatten();
+        return gone().filter(|_| known).and_then(|(reason, sentence)| lost(reason, sentence));
     };
     if let Some(why) = unusable(database, slot) {
         let hint = format!("give another `slot_name`, or drop the slot: SELECT pg_drop_replication_slot('{name}');");
         return Some(Refusal::Trouble(operator(Reason::SlotUnusable, format!("the slot {name} {why}"), hint)));
     }
-    if let Some(why) = slot.invalidation() {
-        return lost(Reason::SlotInvalidated, format!("the server has invalidated the slot {name}: {why}"));
+    if let Some((reason, sentence)) = gone() {
+        return lost(reason, sentence);
     }
     if let Some(pid) = slot.active_pid {
-        return Some(Refusal::Trouble(held(slot, pid, own)));
+        return Some(Refusal::Trouble(slot_trouble::held(slot, pid, own)));
     }
     if slot.confirmed_flush_lsn.is_none() {
         // The session that made it has just ended.
@@ -183,35 +184,6 @@ fn unusable(database: &Database, slot: &SlotFacts) -> Option<String> {
         return Some("is a temporary slot of another session".to_owned());
     }
     slot.two_phase.then(|| "has two_phase on, by which a crash can lose prepared transactions".to_owned())
-}
-
-fn held(slot: &SlotFacts, pid: i32, own: &str) -> Diagnosis {
-    let known = slot.holder.as_ref();
-    let application_name = known.and_then(|holder| holder.application_name.clone()).unwrap_or_default();
-    let client_addr = known.and_then(|holder| holder.client_addr.clone());
-    let who = if application_name.is_empty() { "no name" } else { &application_name };
-    let from = client_addr.as_deref().unwrap_or("a socket, or an address that may not be seen");
-    let ours = application_name == own;
-    let being_made = slot.confirmed_flush_lsn.is_none();
-    let does = if being_made { "still being made" } else { "held" };
-    let trouble = Trouble::new(
-        Reason::SlotHeld,
-        format!("the slot {} is {does} by pid {pid} ({who}) from {from}", slot.slot_name),
-        if ours {
-            "nothing to do: it is a session that slotd left behind, and the server ends it within `wal_sender_timeout`; if \
-             it stays, another slotd runs on a copy of this state directory: end that one"
-                .to_owned()
-        } else if being_made {
-            format!(
-                "end the transactions that have been open since before: making a slot waits for all of them; or end \
-                 that session: SELECT pg_terminate_backend({pid});"
-            )
-        } else {
-            format!("end that session, or wait for it: SELECT pg_terminate_backend({pid});")
-        },
-    );
-    let holder = Holder { pid, application_name, client_addr, ours };
-    Diagnosis { class: Class::Held, trouble: trouble.held_by(holder) }
 }
 
 fn findings(database: &Database, observed: &Observed) -> Vec<Finding> {

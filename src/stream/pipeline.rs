@@ -23,11 +23,11 @@ use crate::faults::{self, Break};
 use crate::ident::SinkName;
 use crate::lsn::{EndLsn, Lsn};
 use crate::postgres::catalog::{self, SlotFacts};
-use crate::postgres::sync_standby;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::types::Horizon;
 use crate::postgres::{
-    Connector, CopyReader, CopyWriter, History, ReplicationError, ReplicationSession, SystemIdentity,
+    Connector, CopyReader, CopyWriter, History, ReplicationError, ReplicationSession, SystemIdentity, slot_trouble,
+    sync_standby,
 };
 use crate::sink::SinkError;
 use crate::status::{self, Condition, Reason, Reporter, Trouble};
@@ -213,9 +213,14 @@ impl Pipeline {
         // Before the walsender begins to count how long we are silent.
         let _turn = self.connector.turn(to).await;
         let sql = self.connector.sql(to).await.map_err(|error| End::Trouble(trouble::of_connect(&error, to)))?;
-        let refused = |error| End::Trouble(trouble::of_replication(Step::Start, &error, to));
-        let (reader, writer) =
-            session.start(&self.database.slot, &self.database.publication, start).await.map_err(refused)?;
+        let (reader, writer) = match session.start(&self.database.slot, &self.database.publication, start).await {
+            Ok(halves) => halves,
+            Err(error) => {
+                let refused = trouble::of_replication(Step::Start, &error, to);
+                let slot = &self.database.slot;
+                return Err(End::Trouble(slot_trouble::with_holder(refused, slot, &sql, &self.connector).await));
+            }
+        };
 
         // The server moves a low start up without a word; nobody can move the slot while we hold it.
         let now = catalog::slots(&sql, &[&self.database.slot]).await;
@@ -262,14 +267,12 @@ impl Pipeline {
         if let Some(sentence) = resume::other_cluster(server.system.system_identifier, &record) {
             return Some(self.lost(Reason::OtherCluster, sentence));
         }
-        let Some(slot) = slot else { return Some(self.lost(Reason::SlotMissing, format!("the slot {name} is gone"))) };
-        if let Some(why) = slot.invalidation() {
-            let sentence = format!("the server has invalidated the slot {name}: {why}");
-            return Some(self.lost(Reason::SlotInvalidated, sentence));
+        if let Some((reason, sentence)) = slot_trouble::lost(name, slot) {
+            return Some(self.lost(reason, sentence));
         }
         // What this process has acknowledged is the most that was, and the store may know less.
         let acknowledged = self.reporter.status().positions.acknowledged?;
-        let confirmed = slot.confirmed_flush_lsn.filter(|confirmed| *confirmed > acknowledged)?;
+        let confirmed = slot?.confirmed_flush_lsn.filter(|confirmed| *confirmed > acknowledged)?;
         let sentence = format!("the slot {name} is at {confirmed} and we have acknowledged {acknowledged} at the most");
         Some(self.lost(Reason::SlotAdvanced, sentence))
     }

@@ -13,8 +13,8 @@ use crate::config::{Database, Status};
 use crate::guard::Seen;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, SlotFacts};
-use crate::postgres::sync_standby;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
+use crate::postgres::{slot_trouble, sync_standby};
 use crate::provision::{self, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
 use crate::status::{Condition, Holder, PERIOD, Reason, Refusal, Reply, STEADY, State, Streak, Trouble};
@@ -167,10 +167,11 @@ impl Keep {
         }
         let round = Round { database, connector, reporter };
         let ensured = round.ensure(&mut replication, opened.knows_slot(), holes).await;
-        let Ensured { ready, findings } = ensured.map_err(|refused| self.refused(refused))?;
+        let Ensured { ready, findings } = ensured.map_err(|refused| self.note_holder(self.refused(refused)))?;
         reporter.findings(findings);
         self.leave_to_other(&ready)?;
-        let started = self.pipeline.start(opened, replication, &ready, holes).await?;
+        let started = self.pipeline.start(opened, replication, &ready, holes).await;
+        let started = started.map_err(|end| self.note_holder(end))?;
         self.holders.forget(database.connection.server(), database.slot.clone());
         Ok(started)
     }
@@ -221,16 +222,19 @@ impl Keep {
     fn refused(&self, refused: Refused) -> End {
         match refused {
             Refused::Lost { reason, sentence } => End::Lost(self.pipeline.lost(reason, sentence)),
-            Refused::Trouble(diagnosis) => {
-                if let Some(holder) = diagnosis.trouble.holder.as_ref().filter(|holder| holder.is_agent())
-                    && diagnosis.class == Class::Held
-                {
-                    let Database { connection, slot, .. } = &*self.pipeline.database;
-                    self.holders.saw(connection.server(), slot.clone(), holder.clone());
-                }
-                End::Trouble(diagnosis)
-            }
+            Refused::Trouble(diagnosis) => End::Trouble(diagnosis),
         }
+    }
+
+    /// Keeps in mind who held the slot, if another agent did.
+    fn note_holder(&self, end: End) -> End {
+        if let End::Trouble(Diagnosis { class: Class::Held, trouble }) = &end
+            && let Some(holder) = trouble.holder.as_ref().filter(|holder| holder.is_agent())
+        {
+            let Database { connection, slot, .. } = &*self.pipeline.database;
+            self.holders.saw(connection.server(), slot.clone(), holder.clone());
+        }
+        end
     }
 
     /// Streams, and looks at the publication every so often.
@@ -377,15 +381,11 @@ impl Keep {
         if let Some(trouble) = self.pipeline.other_cluster(&opened) {
             return Ok(Some(trouble));
         }
-        let name = &self.pipeline.database.slot;
-        let Some(slot) = slot else {
-            let sentence = format!("the slot {name} is gone");
-            return Ok(opened.knows_slot().then(|| self.pipeline.lost(Reason::SlotMissing, sentence)));
-        };
-        if let Some(why) = slot.invalidation() {
-            let sentence = format!("the server has invalidated the slot {name}: {why}");
-            return Ok(Some(self.pipeline.lost(Reason::SlotInvalidated, sentence)));
+        if let Some((reason, sentence)) = slot_trouble::lost(&self.pipeline.database.slot, slot.as_ref()) {
+            let known = slot.is_some() || opened.knows_slot();
+            return Ok(known.then(|| self.pipeline.lost(reason, sentence)));
         }
+        let Some(slot) = slot else { return Ok(None) };
         Ok(self.pipeline.inspect(&opened, &slot, in_recovery).await)
     }
 

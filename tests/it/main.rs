@@ -15,6 +15,8 @@ mod crash;
 #[cfg(test)]
 mod encoding;
 #[cfg(test)]
+mod errors;
+#[cfg(test)]
 mod few_connections;
 #[cfg(test)]
 mod guard;

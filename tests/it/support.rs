@@ -15,6 +15,7 @@ mod manager;
 mod middle;
 mod name_server;
 mod namespace;
+mod pooler;
 mod server;
 mod session;
 
@@ -33,6 +34,7 @@ pub(crate) use manager::{Manager, told_of};
 pub(crate) use middle::{Manner, Middle};
 pub(crate) use name_server::{NameServer, Said};
 pub(crate) use namespace::{HERE_V4, HERE_V6, HOLE_V4, HOLE_V6, LINK_LOCAL, Network, on_a_host};
+pub(crate) use pooler::Pooler;
 pub(crate) use server::{Options, children_of};
 
 pub(crate) use slotd::{Slotd, await_file, lines_of, lsn_of};

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
@@ -89,6 +90,22 @@ impl Cluster {
                 return;
             }
             assert!(Instant::now() < deadline, "still {last:?}, and not {wanted:?}: {sql}\n{}", self.log());
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// `pg_ctl stop -m smart`, which waits for the sessions that there are; returns at once.
+    pub(crate) fn ask_to_stop(&self) {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let pid = file.lines().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?)).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits until it has logged `words`; panics after a minute.
+    pub(crate) async fn await_log(&self, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(words) {
+            assert!(Instant::now() < deadline, "it never logged {words}\n{}", self.log());
             sleep(Duration::from_millis(10)).await;
         }
     }
