@@ -27,6 +27,7 @@ mod results;
 mod server;
 #[path = "../../../tests/it/support/session.rs"]
 mod session;
+#[expect(dead_code, reason = "the tests use the rest of it")]
 #[path = "../../../tests/it/support/tls.rs"]
 mod tls;
 mod tools;
