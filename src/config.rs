@@ -38,4 +38,4 @@ pub use model::{
     Agent, Budget, ChannelBinding, ClientCert, Config, Connection, Database, FileSinkConfig, Host, Http, Keep,
     LogLevel, MinFree, Publish, Resolver, Scope, Server, SinkConfig, SslMode, SslNegotiation, Status, Tls, Trust,
 };
-pub use secret::{Password, PasswordError};
+pub use secret::{OpenToAll, Password, PasswordError};

@@ -42,7 +42,11 @@ fn named_files_are_right(config: &Config) -> bool {
         if let Password::File(path) = &to.password
             && let Err(error) = to.password.reveal()
         {
-            wrong(path, &error, "correct the file, or `password_file`".to_owned());
+            wrong(path, &error, error.hint());
+        }
+        if let Some(open) = to.password.open_to_all() {
+            let sentence = format!("warning: {}: {open}", database.name);
+            out::complain(&Failure::new(Exit::Done, sentence).hint(open.hint()));
         }
         for error in to.tls.iter().flat_map(TlsClient::mistakes) {
             wrong(&error.path, &error, error.hint());

@@ -77,12 +77,9 @@ pub fn of_connect(error: &ConnectError, to: &Connection) -> Diagnosis {
             connection(format!("{place}: {error}"), "see whether the server and the way to it are up")
         }
         ConnectError::Login(error) => of_login(error, to),
-        ConnectError::Password(_) => diagnosis(
-            Class::Operator,
-            Reason::Authentication,
-            error.to_string(),
-            "make `password_file` a file that the user of slotd can read",
-        ),
+        ConnectError::Password(source) => {
+            diagnosis(Class::Operator, Reason::Authentication, error.to_string(), source.hint())
+        }
         ConnectError::Sql(source) => match source.as_db_error() {
             Some(server) => of_server(Step::Connect, &ServerError::from_sql(server), to, ""),
             None => connection(format!("{place}: {error}"), "see the server's log"),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use futures_util::future::FutureExt as _;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Shared;
 use super::database::{Keep, Resume, not_lost};
-use crate::config::{Config, Database, FileSinkConfig, SinkConfig};
+use crate::config::{Config, Database, FileSinkConfig, Password, SinkConfig};
 use crate::guard::{Seen, Watched};
 use crate::sink::{FileSink, Sink, StdoutSink};
 use crate::status::{Condition, DatabaseStatus, Reason, Refusal, Reply, Reporter, State, Trouble};
@@ -54,7 +55,14 @@ impl Keeper {
         let (poke, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let keep = Keep::new(pipeline, shared.holders.clone(), seen_by_task, resumes, Arc::clone(&poke));
         let (running, teller) = (keep.run(stop.clone()), Arc::clone(&reporter));
+        let password = database.connection.password.clone();
         let run = async move {
+            // Off the threads that carry the streams: the file may be on a disk that hangs.
+            if matches!(password, Password::File(_))
+                && let Ok(Some(open)) = spawn_blocking(move || password.open_to_all()).await
+            {
+                teller.warn(&open.to_string(), &open.hint());
+            }
             // All that it held is dropped by then: its connections are closed, and its sinks are opened anew.
             if AssertUnwindSafe(running).catch_unwind().await.is_err() {
                 died(&teller);

@@ -1,5 +1,7 @@
 //! The commands that speak to an agent: the binary itself, against the real socket with a registry behind it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -127,18 +129,25 @@ async fn check_ends_with_what_it_found() {
     let files = "password_file = \"password\"\nssl_root_cert = \"root.pem\"\n";
     let (exit, said, wrong) = check(&format!("{state}{shop}{files}")).await;
     assert_eq!((exit, said.as_str()), (78, ""));
-    for name in ["password", "root.pem"] {
-        let why = format!("{} can't be read", folder.path().join(name).display());
-        assert!(wrong.contains("slotd: shop: ") && wrong.contains(&why) && wrong.contains("No such file"), "{wrong}");
+    for (name, why) in [("password", "does not exist"), ("root.pem", "can't be read: No such file")] {
+        let why = format!("{} {why}", folder.path().join(name).display());
+        assert!(wrong.contains("slotd: shop: ") && wrong.contains(&why), "{wrong}");
     }
-    std::fs::write(folder.path().join("password"), "hunter2\n").unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "hunter2\n").unwrap();
+    std::fs::set_permissions(&password, Permissions::from_mode(0o600)).unwrap();
     std::fs::write(folder.path().join("root.pem"), "no certificate\n").unwrap();
     let (exit, _, wrong) = check(&format!("{state}{shop}{files}")).await;
     assert_eq!(exit, 78);
     assert!(wrong.contains("root.pem") && !wrong.contains("password"), "{wrong}");
     let pem = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
     std::fs::write(folder.path().join("root.pem"), pem).unwrap();
-    assert_eq!(check(&format!("{state}{shop}{files}")).await.0, 0);
+    assert_eq!(check(&format!("{state}{shop}{files}")).await, right);
+    std::fs::set_permissions(&password, Permissions::from_mode(0o644)).unwrap();
+    let (exit, said, warned) = check(&format!("{state}{shop}{files}")).await;
+    assert_eq!((exit, &said), (0, &right.1));
+    let hint = format!("hint: run: chmod o-rwx {}\n", password.display());
+    assert!(warned.contains("warning: shop: password_file") && warned.contains(&hint), "{warned}");
 
     let (exit, _, gone) = slotd("check -c /nonexistent/slotd.toml").await;
     assert_eq!(exit, 78);

@@ -1,6 +1,7 @@
 //! Ways to a server, and what is said where there is none.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::{Authority, Cluster, Options, Slotd, VERSIONS};
 
@@ -106,6 +107,74 @@ async fn a_wrong_password_is_told_without_it_and_a_corrected_file_is_read_again(
     assert!(!health.to_string().contains("wr0ng") && !slotd.log().contains("wr0ng"), "{}", slotd.log());
     fs::write(&file, format!("{PASSWORD}\n")).unwrap();
     slotd.await_state("db", "streaming").await;
+}
+
+/// The order in which the role and the file get the new password makes no difference, nor does a cut in between.
+#[tokio::test]
+async fn a_rotated_password_needs_no_restart_and_costs_no_change() {
+    let authority = Authority::new();
+    for major in [15, 18] {
+        let cluster = guarded(major, &authority, &["127.0.0.1"]).await;
+        cluster.execute("postgres", "CREATE TABLE t (id int PRIMARY KEY)").await;
+        let text = entry(&cluster, "127.0.0.1", "password_file = \"password\"\nssl_root_cert = \"root.pem\"");
+        let mut slotd = Slotd::new(&text);
+        let file = slotd.config_path().with_file_name("password");
+        fs::write(&file, PASSWORD).unwrap();
+        fs::write(slotd.config_path().with_file_name("root.pem"), authority.pem()).unwrap();
+        slotd.start();
+        slotd.await_state("db", "streaming").await;
+        let rotate = "ALTER ROLE keeper PASSWORD";
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'keeper'";
+
+        cluster.execute("postgres", &format!("{rotate} 'the second'; INSERT INTO t VALUES (1)")).await;
+        slotd.await_acknowledged(&cluster, "db").await;
+        cluster.execute("postgres", cut).await;
+        let health = slotd.await_state("db", "failed").await;
+        assert_eq!(health["reason"], "authentication", "{health:#}");
+        cluster.execute("postgres", "INSERT INTO t VALUES (2)").await;
+        fs::write(&file, "the second\r\n").unwrap();
+        slotd.await_state("db", "streaming").await;
+        slotd.await_acknowledged(&cluster, "db").await;
+
+        fs::write(&file, "the third\n").unwrap();
+        cluster.execute("postgres", &format!("{rotate} 'the third'; INSERT INTO t VALUES (3)")).await;
+        cluster.execute("postgres", cut).await;
+        cluster.execute("postgres", "INSERT INTO t VALUES (4)").await;
+        slotd.await_acknowledged(&cluster, "db").await;
+        let ids = slotd.lines("db").iter().map(|line| line["record"]["id"].as_i64().unwrap()).collect::<Vec<_>>();
+        assert_eq!(ids, [1, 2, 3, 4], "PostgreSQL {major}");
+        assert_eq!(slotd.log().matches(": failed, authentication").count(), 1, "{}", slotd.log());
+        assert!(!slotd.log().contains("the second") && !slotd.log().contains("the third"), "{}", slotd.log());
+    }
+}
+
+#[tokio::test]
+async fn a_password_file_that_can_not_be_used_says_why_and_is_read_again() {
+    let cluster = Cluster::shared(18);
+    let dbname = cluster.create_database().await;
+    let text = cluster.entry(&dbname).replace("password = \"none is asked for\"", "password_file = \"password\"");
+    let mut slotd = Slotd::new(&text);
+    let file = slotd.config_path().with_file_name("password");
+    fs::create_dir(&file).unwrap();
+    slotd.start();
+    let said = async |slotd: &mut Slotd, words: &'static str| {
+        let says = |health: &serde_json::Value| health["sentence"].as_str().is_some_and(|said| said.ends_with(words));
+        slotd.await_until(&dbname, says).await
+    };
+    let health = said(&mut slotd, "/password is a folder").await;
+    assert_eq!((&health["state"], &health["reason"]), (&"failed".into(), &"authentication".into()), "{health:#}");
+    fs::remove_dir(&file).unwrap();
+    slotd.sighup();
+    let health = said(&mut slotd, "/password does not exist").await;
+    assert!(health["hint"].as_str().unwrap().contains("mode 0600"), "{health:#}");
+    fs::write(&file, "x").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    slotd.sighup();
+    slotd.await_state(&dbname, "streaming").await;
+
+    assert!(slotd.sigterm().await.success());
+    slotd.start();
+    slotd.await_log(|log| log.contains("can be read by everyone on this host: its mode is 0644")).await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Config, NoTls};
 
-use crate::support::{Authority, Cluster, Manner, Middle, Options, Slotd};
+use crate::support::{Authority, Cluster, Manner, Middle, Options, Slotd, VERSIONS};
 
 const PASSWORD: &str = "corr3ct-h0rse";
 
@@ -127,6 +127,43 @@ async fn a_password_in_the_open_goes_to_a_verified_server_alone() {
         }
         assert_eq!(logins(&with("verify-full")).await, [None, None], "{method}");
         assert!(cluster.log().contains(authorized), "{}", cluster.log());
+    }
+}
+
+/// What looks alike is one password (SASLprep, RFC 4013), where the server keeps it for SCRAM; in clear text each byte
+/// counts, unless the server keeps it for SCRAM all the same.
+#[tokio::test]
+async fn a_password_is_the_same_in_any_spelling_that_looks_alike() {
+    for major in VERSIONS {
+        let hba = ["host all clear all password", "host all all all scram-sha-256"].map(str::to_owned).to_vec();
+        let cluster = Cluster::start(major, &Options { hba, ..Options::default() });
+        for (number, (kept, given)) in [
+            ("pässwörd", "pässwörd"),
+            ("pässwörd", "pa\u{308}sswo\u{308}rd"),
+            ("I\u{ad}X", "IX"),
+            ("\u{2168}", "IX"),
+            ("a\u{a0}b", "a b"),
+            ("пароль 🐘", "пароль 🐘"),
+            // Not what RFC 4013 allows: taken as it is, by both sides.
+            ("tab\there", "tab\there"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for role in [format!("keeper{number}"), "clear".to_owned()] {
+                let sql = format!(
+                    "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} SUPERUSER LOGIN REPLICATION PASSWORD '{kept}'"
+                );
+                cluster.execute("postgres", &sql).await;
+                let folder = tempfile::tempdir().unwrap();
+                let file = folder.path().join("password");
+                std::fs::write(&file, format!("{given}\n")).unwrap();
+                let text = entry(cluster.port(), &format!("password_file = '{}'\nssl = false", file.display()));
+                let text = text.replace("\"keeper\"", &format!("\"{role}\""));
+                let text = text.replace(&format!("password = \"{PASSWORD}\"\n"), "");
+                assert_eq!(logins(&declared(&text)).await, [None, None], "PostgreSQL {major}, {role}, {given:?}");
+            }
+        }
     }
 }
 
