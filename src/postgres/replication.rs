@@ -25,6 +25,10 @@ use crate::net::{Lull, Stream};
 use crate::wire::ServerError;
 use crate::wire::frame::{self, Backend, FrameError};
 
+/// How long START and DROP may take. The one begins to decode, the other removes what the server has spilled for the slot:
+/// a disk that is busy makes both slow, and a server that does nothing for so long hangs.
+const SLOW_COMMAND: Duration = Duration::from_secs(60);
+
 /// A command of a replication session failed, or the session under it.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicationError {
@@ -155,7 +159,7 @@ impl ReplicationSession {
     /// # Errors
     /// The server refuses, or the session breaks off.
     pub async fn drop_slot(&mut self, slot: &SlotName) -> Result<(), ReplicationError> {
-        self.command(&format!("DROP_REPLICATION_SLOT {slot}")).await?;
+        self.within(SLOW_COMMAND, &format!("DROP_REPLICATION_SLOT {slot}")).await?;
         Ok(())
     }
 
@@ -176,7 +180,8 @@ impl ReplicationSession {
             "START_REPLICATION SLOT {slot} LOGICAL {start} (proto_version '1', publication_names '{publications}', \
              messages 'true')"
         );
-        timeout(self.patience, self.begin_copy(&command)).await.unwrap_or_else(|_| Err(self.silent(&command)))?;
+        let begun = timeout(SLOW_COMMAND, self.begin_copy(&command)).await;
+        begun.unwrap_or_else(|_| Err(silent(&command, SLOW_COMMAND)))?;
         let lull = self.stream.gather();
         let (read, write) = tokio::io::split(self.stream);
         Ok((CopyReader { read, buf: self.buf, lull }, CopyWriter { write, out: BytesMut::new() }))
@@ -196,14 +201,14 @@ impl ReplicationSession {
         }
     }
 
-    /// Runs one command and gathers its rows.
+    /// Runs one command that waits for nothing, and gathers its rows.
     async fn command(&mut self, command: &str) -> Result<Vec<Row>, ReplicationError> {
-        timeout(self.patience, self.patiently(command)).await.unwrap_or_else(|_| Err(self.silent(command)))
+        self.within(self.patience, command).await
     }
 
-    fn silent(&self, command: &str) -> ReplicationError {
-        let command = command.split(' ').next().unwrap_or_default().to_owned();
-        ReplicationError::Silent { command, patience: self.patience }
+    /// Runs one command that may take so long, and gathers its rows.
+    async fn within(&mut self, patience: Duration, command: &str) -> Result<Vec<Row>, ReplicationError> {
+        timeout(patience, self.patiently(command)).await.unwrap_or_else(|_| Err(silent(command, patience)))
     }
 
     /// The same, however long the server takes.
@@ -246,6 +251,10 @@ impl ReplicationSession {
             }
         }
     }
+}
+
+fn silent(command: &str, patience: Duration) -> ReplicationError {
+    ReplicationError::Silent { command: command.split(' ').next().unwrap_or_default().to_owned(), patience }
 }
 
 fn text(row: &Row, at: usize) -> Option<&str> {

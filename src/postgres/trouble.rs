@@ -149,6 +149,13 @@ pub fn of_replication(step: Step, error: &ReplicationError, to: &Connection) -> 
     match error {
         ReplicationError::Connect(error) => of_connect(error, to),
         ReplicationError::Server(error) => of_server(step, error, to, ""),
+        ReplicationError::Silent { .. } => diagnosis(
+            Class::Retry,
+            Reason::Connection,
+            format!("{}: {error}", address(to)),
+            "see what the server waits for: SELECT pid, wait_event_type, wait_event FROM pg_stat_activity WHERE \
+             backend_type = 'walsender'; if it hangs on its disk, nothing else there goes on either",
+        ),
         _ => broken_off(error, to),
     }
 }

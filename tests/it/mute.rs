@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use slotd::config;
+use slotd::ident::{PublicationName, SlotName};
+use slotd::lsn::Lsn;
 use slotd::net::resolve::Resolver;
+use slotd::postgres::trouble::{self, Step};
 use slotd::postgres::{Connector, catalog};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -64,9 +67,18 @@ async fn a_server_that_goes_mute_after_the_login_is_told_with_what_it_left_unans
     let patience = Duration::from_secs(10);
     let connector =
         Connector::new(Resolver::new(config::Resolver::Hickory), patience, patience, "slotd/test".to_owned());
-    let sql = connector.sql(&config.databases[0].connection).await.unwrap();
+    let to = &config.databases[0].connection;
+    let sql = connector.sql(to).await.unwrap();
+    let (mut dropping, starting) = (connector.replication(to).await.unwrap(), connector.replication(to).await.unwrap());
     // Nothing else happens here, so that time passes at once.
     tokio::time::pause();
     let error = catalog::server(&sql).await.unwrap_err().to_string();
     assert_eq!(error, "the question about the server's settings was not answered within 35s");
+    // What the server may have work with is waited for for longer.
+    let (slot, publication) = (SlotName::new("s").unwrap(), PublicationName::new("p").unwrap());
+    let error = dropping.drop_slot(&slot).await.unwrap_err().to_string();
+    assert_eq!(error, "DROP_REPLICATION_SLOT was not answered within 60s");
+    let error = starting.start(&slot, &publication, Lsn::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), "START_REPLICATION was not answered within 60s");
+    assert!(trouble::of_replication(Step::Start, &error, to).trouble.hint.contains("backend_type = 'walsender'"));
 }
