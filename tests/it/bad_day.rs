@@ -58,6 +58,7 @@ impl<'a> Scene<'a> {
             .replace(&self.dbname, "shop")
             .replace(&format!("127.0.0.1:{}", self.cluster.port()), "db.example.com:5432")
             .replace(&self.slotd.state_dir().display().to_string(), "/var/lib/slotd")
+            .replace(&self.slotd.config_path().parent().unwrap().display().to_string(), "/etc/slotd")
             // What these tests set sink_stall_timeout to, and its default.
             .replace("for 1s", "for 30s")
             .replace("for more than 1s", "for more than 30s");
