@@ -244,6 +244,23 @@ const WRITERS: &str = "\
                prepared
           from pg_prepared_xacts) open";
 
+/// The role may have `track_activities` off, and then nobody can say more than that there is a walsender.
+const IS_MAKING: &str = "\
+    select exists (
+        select from pg_stat_activity
+         where backend_type = 'walsender' and datname = current_database()
+           and application_name = current_setting('application_name')
+           and (state = 'disabled'
+                or state = 'active' and starts_with(query, format('CREATE_REPLICATION_SLOT %s ', $1::text))))";
+
+/// Whether a session of ours is at work on making `slot`.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn is_making(client: &Client, slot: &SlotName) -> Result<bool, SqlError> {
+    Ok(answer("pg_stat_activity", client.query_one(IS_MAKING, &[&slot.as_str()])).await?.try_get(0)?)
+}
+
 /// Who keeps a slot from being made, in words.
 ///
 /// # Errors

@@ -104,7 +104,8 @@ impl Connector {
     }
 
     /// How long a server may take to let us in, or to answer a command that waits for nothing.
-    pub(super) const fn connect_timeout(&self) -> Duration {
+    #[must_use]
+    pub const fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
 

@@ -1,7 +1,5 @@
 //! Taking one step of a plan.
 
-use std::convert::Infallible;
-use std::future::pending;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -15,6 +13,8 @@ use crate::status::{Condition, Reason, Reporter, State, Trouble};
 
 /// After this long the operator is told whom the making of a slot waits for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked after that.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Makes the publication. Losing a race to another agent is success: the next look tells what there is.
 pub(super) async fn create_publication(
@@ -56,7 +56,7 @@ pub(super) async fn apply(
             let outcome = tokio::select! {
                 biased;
                 outcome = replication.create_slot(slot) => outcome,
-                never = tell_waiting(database, connector, reporter) => match never {},
+                unheard = watch_making(database, connector, reporter) => return Err(unheard),
             };
             match outcome {
                 Ok(()) => reporter.info(None, &format!("made the slot {slot}")),
@@ -100,17 +100,37 @@ async fn advance(database: &Database, connector: &Connector) -> Result<(), SqlEr
     Ok(())
 }
 
-/// Tells whom the making of the slot waits for, if it takes long.
-async fn tell_waiting(database: &Database, connector: &Connector, reporter: &Reporter) -> Infallible {
+/// Watches over the making of the slot. It may rightly take hours, so nothing bounds it but this: another session has to
+/// see it at work, or it waits for an answer that got lost on the way. Tells whom it waits for.
+async fn watch_making(database: &Database, connector: &Connector, reporter: &Reporter) -> Diagnosis {
+    let to = &database.connection;
+    let mut told = false;
     sleep(PATIENCE).await;
-    let writers = writers(database, connector).await.unwrap_or_else(|_| "not known".to_owned());
-    let trouble = Trouble::new(
-        Reason::Starting,
-        format!("the slot {} can be made once the transactions that are open now have ended", database.slot),
-        format!("end them, or wait: {writers}"),
-    );
-    reporter.condition(Condition::Other(State::Provisioning, trouble));
-    pending().await
+    loop {
+        match writers(database, connector).await {
+            Err(error) => return trouble::of_sql(Step::Observe, &error, to),
+            Ok(None) => break,
+            Ok(Some(_)) if told => {}
+            Ok(Some(writers)) => {
+                told = true;
+                let trouble = Trouble::new(
+                    Reason::Starting,
+                    format!(
+                        "the slot {} can be made once the transactions that are open now have ended",
+                        database.slot
+                    ),
+                    format!("end them, or wait: {writers}"),
+                );
+                reporter.condition(Condition::Other(State::Provisioning, trouble));
+            }
+        }
+        sleep(LOOK).await;
+    }
+    // The answer may be on its way.
+    let patience = connector.connect_timeout();
+    sleep(patience).await;
+    let silent = ReplicationError::Silent { command: "CREATE_REPLICATION_SLOT".to_owned(), patience };
+    trouble::of_replication(Step::CreateSlot, &silent, to)
 }
 
 /// The same refusal with the one who holds the slot, if that can be asked.
@@ -132,8 +152,10 @@ async fn slots_in_use(database: &Database, connector: &Connector) -> Option<Stri
     catalog::slots_in_use(&sql).await.ok()
 }
 
-async fn writers(database: &Database, connector: &Connector) -> Result<String, SqlError> {
+/// Whom the making of the slot waits for, in words; `None` if no session makes it.
+async fn writers(database: &Database, connector: &Connector) -> Result<Option<String>, SqlError> {
     let _turn = connector.turn(&database.connection).await;
     let sql = connector.sql(&database.connection).await?;
-    catalog::writers(&sql).await
+    let making = catalog::is_making(&sql, &database.slot).await?;
+    Ok(if making { Some(catalog::writers(&sql).await?) } else { None })
 }

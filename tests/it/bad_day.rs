@@ -3,13 +3,13 @@
 //! to stand in it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
-use crate::support::{Cluster, History, Options, Slotd, SmallDisk, compare, lines_of, seed};
+use crate::support::{Cluster, History, Options, Slotd, SmallDisk, compare, lines_of, seed, stands_in_the_page};
 
 /// A database with a table, and a slotd for it that is not started.
 struct Scene<'a> {
@@ -52,19 +52,19 @@ impl<'a> Scene<'a> {
 
     /// The page shows it as it is told of the database `shop` on `db.example.com`.
     fn stands_in_the_page(&self, health: &Value) {
-        let [state, reason, sentence, hint] =
-            ["state", "reason", "sentence", "hint"].map(|key| health[key].as_str().unwrap_or_default());
-        let block = format!("{state}, {reason}\n{sentence}\nhint: {hint}\n")
-            .replace(&self.dbname, "shop")
-            .replace(&format!("127.0.0.1:{}", self.cluster.port()), "db.example.com:5432")
-            .replace(&self.slotd.state_dir().display().to_string(), "/var/lib/slotd")
-            .replace(&self.slotd.config_path().parent().unwrap().display().to_string(), "/etc/slotd")
+        let shown = |path: &Path| path.display().to_string();
+        let (port, state_dir) = (format!("127.0.0.1:{}", self.cluster.port()), shown(&self.slotd.state_dir()));
+        let config_dir = shown(self.slotd.config_path().parent().unwrap());
+        let names = [
+            (&*self.dbname, "shop"),
+            (&*port, "db.example.com:5432"),
+            (&*state_dir, "/var/lib/slotd"),
+            (&*config_dir, "/etc/slotd"),
             // What these tests set sink_stall_timeout to, and its default.
-            .replace("for 1s", "for 30s")
-            .replace("for more than 1s", "for more than 30s");
-        let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/BAD_DAY.md");
-        let page = fs::read_to_string(page).unwrap();
-        assert!(page.contains(&format!("```text\n{block}```\n")), "docs/BAD_DAY.md does not show\n{block}");
+            ("for 1s", "for 30s"),
+            ("for more than 1s", "for more than 30s"),
+        ];
+        stands_in_the_page(health, &names);
     }
 
     /// Waits until all is delivered: each row once, in order.

@@ -13,6 +13,8 @@ mod connect;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod cuts;
+#[cfg(test)]
 mod encoding;
 #[cfg(test)]
 mod errors;
@@ -20,6 +22,8 @@ mod errors;
 mod few_connections;
 #[cfg(test)]
 mod guard;
+#[cfg(test)]
+mod half_open;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod manager;
 mod middle;
 mod name_server;
 mod namespace;
+mod page;
 mod pooler;
 mod server;
 mod session;
@@ -33,7 +34,8 @@ pub(crate) use line::Line;
 pub(crate) use manager::{Manager, told_of};
 pub(crate) use middle::{Manner, Middle};
 pub(crate) use name_server::{NameServer, Said};
-pub(crate) use namespace::{HERE_V4, HERE_V6, HOLE_V4, HOLE_V6, LINK_LOCAL, Network, on_a_host};
+pub(crate) use namespace::{FAR, HERE_V4, HERE_V6, HOLE_V4, HOLE_V6, LINK_LOCAL, Network, on_a_host};
+pub(crate) use page::stands_in_the_page;
 pub(crate) use pooler::Pooler;
 pub(crate) use server::{Options, children_of};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Cluster, Options, Slotd};
+use crate::support::{Cluster, Options, Slotd, stands_in_the_page};
 
 /// 18 warns with the same SQLSTATE that it leaves rows out. The name of the publication in the text proves nothing.
 #[tokio::test]
@@ -37,6 +37,9 @@ async fn a_failover_slot_that_waits_for_a_standby_is_told_as_long_as_it_does() {
             assert_eq!(health["state"], "retrying", "{health:#}");
             let sentence = health["sentence"].as_str().unwrap();
             assert!(sentence.contains(&format!("\"{slot}\"")) && sentence.contains(says), "{health:#}");
+            if slot == "standby_one" {
+                stands_in_the_page(&health, &[]);
+            }
             // It stays told, for longer than the server's patience, and in one line of the log.
             let begun = std::time::Instant::now();
             slotd

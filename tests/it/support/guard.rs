@@ -47,6 +47,18 @@ impl User {
         command
     }
 
+    /// The same in the network of the process `pid`.
+    pub(crate) fn command_in(self, pid: u32, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.env("LC_ALL", "C").args(["--target", &pid.to_string(), "--net", "--"]);
+        if rustix::process::geteuid().is_root() {
+            let (uid, gid) = (self.uid.to_string(), self.gid.to_string());
+            command.args(["setpriv", "--reuid", &uid, "--regid", &gid, "--clear-groups", "--"]);
+        }
+        command.arg(program);
+        command
+    }
+
     /// Makes `path` this user's.
     pub(crate) fn own(self, path: &Path) -> io::Result<()> {
         chown(path, Some(self.uid), Some(self.gid))

@@ -7,8 +7,9 @@
 //! host's; packets to any other of their networks vanish.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use super::guard::{Folder, User};
 
@@ -23,6 +24,8 @@ pub(crate) const HOLE_V4: &str = "192.0.2.66";
 pub(crate) const HERE_V6: &str = "2001:db8::1";
 /// Where packets vanish.
 pub(crate) const HOLE_V6: &str = "2001:db8::66";
+/// The address of whoever is beyond a link.
+pub(crate) const FAR: &str = "198.51.100.2";
 /// The living link-local address, on the interface `out`.
 pub(crate) const LINK_LOCAL: &str = "fe80::1";
 
@@ -122,9 +125,62 @@ impl Host {
         fs::rename(beside, self.etc().join(name)).unwrap();
     }
 
+    /// Another host, at [`FAR`], behind a link of its own.
+    pub(crate) fn beyond_a_link(&self) -> Beyond {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", "echo; exec cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut holder = command.spawn().unwrap();
+        // Its first word comes from inside.
+        holder.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        let beyond = Beyond { holder };
+        self.sh(&format!(
+            "ip link add near type veth peer name far netns {}
+             ip addr add 198.51.100.1/24 dev near
+             ip link set near up",
+            beyond.pid()
+        ));
+        beyond.sh(self, &format!("ip link set lo up; ip addr add {FAR}/24 dev far; ip link set far up"));
+        beyond
+    }
+
     /// Runs commands on the host.
     pub(crate) fn sh(&self, commands: &str) {
         let output = Command::new("sh").args(["-euc", commands]).output().unwrap();
         assert!(output.status.success(), "{commands}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// A host behind a link, as long as this lives; its files are this host's.
+#[derive(Debug)]
+pub(crate) struct Beyond {
+    holder: Child,
+}
+
+impl Beyond {
+    /// The process whose network is that host's.
+    pub(crate) fn pid(&self) -> u32 {
+        self.holder.id()
+    }
+
+    /// The link is broken from now on: packets are gone, and neither end is told.
+    pub(crate) fn goes_dark(&self, host: &Host) {
+        self.sh(host, "ip link set far down");
+    }
+
+    /// The link is there again.
+    pub(crate) fn comes_back(&self, host: &Host) {
+        self.sh(host, "ip link set far up");
+    }
+
+    fn sh(&self, host: &Host, commands: &str) {
+        host.sh(&format!("nsenter --target {} --net -- sh -euc '{commands}'", self.pid()));
+    }
+}
+
+impl Drop for Beyond {
+    fn drop(&mut self) {
+        // It ends with its standard input.
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait();
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) hba: Vec<String>,
     /// A certificate chain and its key as PEM: `ssl = on`.
     pub(crate) certificate: Option<(String, String)>,
+    /// The process whose network is the server's, if that is not ours.
+    pub(crate) network: Option<u32>,
     /// Further settings, as in `postgresql.conf`.
     pub(crate) settings: Vec<(String, String)>,
 }
@@ -49,6 +51,7 @@ pub(crate) struct Server {
     bin: PathBuf,
     port: u16,
     user: User,
+    network: Option<u32>,
     postmaster: Option<Child>,
     // Last, so that the folder goes after the server.
     folder: Folder,
@@ -75,7 +78,8 @@ impl Server {
     pub(crate) fn new(major: u32, options: &Options) -> Result<Self, Failure> {
         let bin = program(major, "postgres")?.with_file_name("");
         let template = bin.join("../../template");
-        let server = Self::empty(bin)?;
+        let mut server = Self::empty(bin)?;
+        server.network = options.network;
         if options.own_identifier || !template.exists() {
             let mut initdb = server.user.command(server.bin.join("initdb"));
             initdb.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"]);
@@ -98,7 +102,7 @@ impl Server {
     fn empty(bin: PathBuf) -> Result<Self, Failure> {
         let user = User::of_servers()?;
         let folder = Folder::new("postgres", user)?;
-        Ok(Self { bin, port: free_port()?, user, postmaster: None, folder })
+        Ok(Self { bin, port: free_port()?, user, network: None, postmaster: None, folder })
     }
 
     fn configure(&self, options: &Options) -> Result<(), Failure> {
@@ -178,9 +182,12 @@ impl Server {
     pub(crate) fn start(&mut self) -> Result<(), Failure> {
         let data = self.data();
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        let mut child = self
-            .user
-            .command(self.bin.join("postgres"))
+        let program = self.bin.join("postgres");
+        let mut command = match self.network {
+            None => self.user.command(program),
+            Some(pid) => self.user.command_in(pid, program),
+        };
+        let mut child = command
             .arg("-D")
             .arg(&data)
             // The guard knows its processes by their folder.
