@@ -105,6 +105,8 @@ pub struct Login {
     scram: Option<ScramSha256>,
     /// The server has proved that it knows the password's verifier.
     proved: bool,
+    /// The server has sent AuthenticationOk.
+    admitted: bool,
     settings: BTreeMap<String, String>,
 }
 
@@ -122,7 +124,15 @@ impl Login {
     ) -> Result<Self, LoginError> {
         let all = std::iter::once(("user", user)).chain(parameters.iter().copied());
         frontend::startup_message(all, out).map_err(|error| LoginError::Protocol(Some(error)))?;
-        Ok(Self { user: user.to_owned(), password, channel, scram: None, proved: false, settings: BTreeMap::new() })
+        Ok(Self {
+            user: user.to_owned(),
+            password,
+            channel,
+            scram: None,
+            proved: false,
+            admitted: false,
+            settings: BTreeMap::new(),
+        })
     }
 
     /// Takes the server's next message and appends the answer, if it wants one, to `out`.
@@ -131,11 +141,13 @@ impl Login {
     /// The server refuses, asks for what must not be given, or breaks the protocol.
     pub fn step(&mut self, message: Message, out: &mut BytesMut) -> Result<Progress, LoginError> {
         let broken = |error| LoginError::Protocol(Some(error));
+        self.in_order(&message)?;
         if !self.proved {
             self.channel.permits(&message)?;
         }
         match message {
-            Message::AuthenticationOk | Message::BackendKeyData(_) | Message::NoticeResponse(_) => {}
+            Message::AuthenticationOk => self.admitted = true,
+            Message::BackendKeyData(_) | Message::NoticeResponse(_) => {}
             Message::AuthenticationCleartextPassword => {
                 let password = self.password()?;
                 frontend::password_message(password.expose_secret().as_bytes(), out).map_err(broken)?;
@@ -170,6 +182,22 @@ impl Login {
             _ => return Err(LoginError::Protocol(None)),
         }
         Ok(Progress::Waiting)
+    }
+
+    /// A proof excuses AuthenticationOk and nothing else, and without that there is no session: whoever stands between
+    /// could ask for the password in another way, or leave the proof out.
+    fn in_order(&self, message: &Message) -> Result<(), LoginError> {
+        let holds = match message {
+            Message::AuthenticationCleartextPassword
+            | Message::AuthenticationMd5Password(_)
+            | Message::AuthenticationSasl(_)
+            | Message::AuthenticationSaslContinue(_)
+            | Message::AuthenticationSaslFinal(_) => !self.proved && !self.admitted,
+            Message::AuthenticationOk => !self.admitted,
+            Message::BackendKeyData(_) | Message::ParameterStatus(_) | Message::ReadyForQuery(_) => self.admitted,
+            _ => true,
+        };
+        if holds { Ok(()) } else { Err(LoginError::Protocol(None)) }
     }
 
     fn begin_scram(&mut self, body: &AuthenticationSaslBody, out: &mut BytesMut) -> Result<(), LoginError> {
