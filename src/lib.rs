@@ -30,4 +30,5 @@ pub mod storage;
 pub mod stream;
 pub mod supervisor;
 pub mod systemd;
+pub mod task;
 pub mod wire;

@@ -113,7 +113,7 @@ async fn tell_status(
     while changes.changed().await.is_ok() {
         let status = summary(&registry.agent(), &registry.snapshot());
         if status != told {
-            socket.send(&format!("STATUS={status}")).await;
+            socket.deliver(&format!("STATUS={status}")).await;
             told = status;
             sleep(PACE).await;
         }

@@ -21,6 +21,7 @@ use crate::net::dial::{self, ReachError};
 use crate::net::resolve::{self, Families, Resolver};
 use crate::net::tls::{TlsClients, TlsError};
 use crate::net::{Socket, Stream};
+use crate::task::joined;
 use crate::wire::ServerError;
 use crate::wire::frame::{self, Backend, FrameError};
 use crate::wire::login::{Channel, Login, LoginError, Progress};
@@ -156,7 +157,8 @@ impl Connector {
             };
             return Ok((Stream::Plain(Socket::new(tcp)), channel));
         };
-        let client = self.tls.get(wish).await.map_err(ConnectError::Tls)?;
+        let files = async { self.tls.get(wish).await.map_err(ConnectError::Tls) };
+        let client = self.step("reading the certificates", deadline, files).await?;
         let handshake = async { client.connect(tcp, &name).await.map_err(ConnectError::Tls) };
         let session = self.step("TLS", deadline, handshake).await.inspect_err(|error| self.doubt(to, error))?;
         let channel = match (to.channel_binding, &wish.mode) {
@@ -183,7 +185,7 @@ impl Connector {
     /// Logs in with our own startup message.
     pub(super) async fn login(&self, to: &Connection, parameters: &[(&str, &str)]) -> Result<LoggedIn, ConnectError> {
         let deadline = self.deadline();
-        let password = reveal(&to.password).await?;
+        let password = self.step("reading the password", deadline, reveal(&to.password)).await?;
         let (stream, channel) = self.dial(to, deadline).await?;
         let login = login(to, password, stream, channel, parameters);
         self.step("the login", deadline, login).await.inspect_err(|error| self.doubt(to, error))
@@ -247,9 +249,7 @@ impl LoggedIn {
 /// The password as it stands now; a file is read off the threads that carry the streams.
 pub(super) async fn reveal(password: &Password) -> Result<Option<SecretString>, ConnectError> {
     let password = password.clone();
-    spawn_blocking(move || password.reveal())
-        .await
-        .map_or(Ok(None), |revealed| revealed.map_err(ConnectError::Password))
+    joined(spawn_blocking(move || password.reveal()).await).map_err(ConnectError::Password)
 }
 
 /// What lifts `transaction_timeout` where the server has it, from 17 on; it would end a stream inside a transaction.

@@ -87,7 +87,7 @@ impl Connector {
     /// The step that failed.
     pub async fn sql(&self, to: &Connection) -> Result<SqlSession, ConnectError> {
         let deadline = self.deadline();
-        let password = reveal(&to.password).await?;
+        let password = self.step("reading the password", deadline, reveal(&to.password)).await?;
         let (stream, channel) = self.dial(to, deadline).await?;
         let login = self.log_in(to, password, stream, channel);
         self.step("the login", deadline, login).await.inspect_err(|error| self.doubt(to, error))

@@ -31,6 +31,7 @@ use crate::postgres::{
 };
 use crate::sink::SinkError;
 use crate::status::{self, Condition, Reason, Reporter, Trouble};
+use crate::task::joined;
 use crate::wire::ServerError;
 
 /// How long the end of a copy may take on the server's side.
@@ -609,14 +610,6 @@ fn sink_trouble(error: SinkError) -> End {
 
 fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> AbortOnDropHandle<T> {
     AbortOnDropHandle::new(tokio::spawn(task))
-}
-
-/// What a task returned; its panic goes on in ours.
-fn joined<T>(outcome: Result<T, JoinError>) -> T {
-    outcome.unwrap_or_else(|error| match error.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(error) => std::panic::panic_any(error.to_string()),
-    })
 }
 
 /// Ends the copy in order, so that the slot is free at once.

@@ -3,14 +3,17 @@
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 /// How soon a message is sent again to a manager whose queue is full.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How long whoever has something to say waits for that.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where messages go.
 #[derive(Debug)]
@@ -47,8 +50,17 @@ impl NotifySocket {
         Ok(Self { socket, to, failing: AtomicBool::new(false) })
     }
 
-    /// Sends `message`, assignments on a line each, however long the manager's queue is full.
-    pub(super) async fn send(&self, message: &str) {
+    /// Sends `message`, assignments on a line each. A manager whose queue stays full holds nobody up for longer than
+    /// [`PATIENCE`]: the message is left to a task, which sends it once there is room.
+    pub(super) async fn send(self: &Arc<Self>, message: &str) {
+        if timeout(PATIENCE, self.deliver(message)).await.is_err() {
+            let (socket, message) = (Arc::clone(self), message.to_owned());
+            tokio::spawn(async move { socket.deliver(&message).await });
+        }
+    }
+
+    /// Sends `message`, however long the manager's queue is full.
+    pub(super) async fn deliver(&self, message: &str) {
         while !self.try_send(message) {
             sleep(AGAIN).await;
         }
@@ -72,6 +84,8 @@ impl NotifySocket {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[tokio::test]
@@ -84,7 +98,7 @@ mod tests {
             (UnixDatagram::bind(path).unwrap(), path.to_owned()),
             (UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&hidden).unwrap()).unwrap(), format!("@{hidden}")),
         ] {
-            NotifySocket::new(&name).unwrap().send("READY=1").await;
+            NotifySocket::new(&name).unwrap().deliver("READY=1").await;
             let mut buffer = [0; 64];
             let length = manager.recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..length], b"READY=1", "{name}");
@@ -101,11 +115,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = NotifySocket::new(path.to_str().unwrap()).unwrap();
-        socket.send("READY=1").await;
+        socket.deliver("READY=1").await;
         assert!(socket.failing.load(Ordering::Relaxed));
         // One that comes later at the same place is told.
         let manager = UnixDatagram::bind(&path).unwrap();
-        socket.send("WATCHDOG=1").await;
+        socket.deliver("WATCHDOG=1").await;
         assert_eq!(manager.recv(&mut [0; 64]).unwrap(), "WATCHDOG=1".len());
         assert!(!socket.failing.load(Ordering::Relaxed));
     }
@@ -118,7 +132,7 @@ mod tests {
         let socket = NotifySocket::new(path.to_str().unwrap()).unwrap();
         let sending = async {
             for number in 0..2000 {
-                socket.send(&number.to_string()).await;
+                socket.deliver(&number.to_string()).await;
             }
         };
         let reading = async {
@@ -135,5 +149,25 @@ mod tests {
         };
         let ((), read) = tokio::join!(sending, reading);
         assert!(read.iter().enumerate().all(|(number, text)| number.to_string() == *text), "{read:?}");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_manager_that_reads_nothing_holds_nobody_up_and_is_told_once_it_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let socket = Arc::new(NotifySocket::new(path.to_str().unwrap()).unwrap());
+        while socket.try_send("STATUS=all is well") {}
+        let begun = Instant::now();
+        socket.send("STOPPING=1").await;
+        assert!(begun.elapsed() <= PATIENCE + AGAIN);
+        let mut buffer = [0; 64];
+        loop {
+            match manager.recv(&mut buffer) {
+                Ok(length) if &buffer[..length] == b"STOPPING=1" => break,
+                Ok(_) => {}
+                Err(_) => sleep(AGAIN).await,
+            }
+        }
     }
 }

@@ -221,3 +221,61 @@ impl Login {
         self.password.as_ref().ok_or(LoginError::NoPassword)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+    const CLEAR_TEXT: &[u8] = b"R\0\0\0\x08\0\0\0\x03";
+    const MD5: &[u8] = b"R\0\0\0\x0c\0\0\0\x05salt";
+    const READY: &[u8] = b"Z\0\0\0\x05I";
+
+    /// What becomes of a login over `channel`, proved or not, at which the server says these messages.
+    fn login(channel: Channel, proved: bool, said: &[&[u8]]) -> Result<Progress, LoginError> {
+        let mut out = BytesMut::new();
+        let password = Some(SecretString::from("secret"));
+        let mut login = Login::start("keeper", password, channel, &[], &mut out).unwrap();
+        login.proved = proved;
+        out.clear();
+        let mut progress = Progress::Waiting;
+        for message in said {
+            let message = Message::parse(&mut BytesMut::from(*message)).unwrap().unwrap();
+            let outcome = login.step(message, &mut out);
+            assert!(outcome.is_ok() || out.is_empty(), "it was answered all the same");
+            progress = outcome?;
+        }
+        Ok(progress)
+    }
+
+    fn bound() -> Channel {
+        Channel::Bound { end_point: vec![0; 32] }
+    }
+
+    fn untrusted() -> Channel {
+        Channel::Untrusted { end_point: None }
+    }
+
+    #[test]
+    fn who_has_not_let_us_in_has_no_session_for_us() {
+        for channel in [bound(), untrusted(), Channel::Trusted { end_point: None }] {
+            assert!(matches!(login(channel, false, &[READY]), Err(LoginError::Protocol(None))));
+        }
+        assert!(matches!(login(bound(), false, &[OK, READY]), Err(LoginError::Unbound(_))));
+        assert!(matches!(login(bound(), true, &[READY]), Err(LoginError::Protocol(None))));
+        assert!(matches!(login(bound(), true, &[OK, READY]), Ok(Progress::Ready(_))));
+        assert!(matches!(login(untrusted(), false, &[OK, READY]), Ok(Progress::Ready(_))));
+    }
+
+    #[test]
+    fn after_a_proof_no_password_is_given_in_another_way() {
+        for channel in [bound, untrusted, || Channel::Trusted { end_point: None }] {
+            for asked in [CLEAR_TEXT, MD5] {
+                assert!(matches!(login(channel(), true, &[asked]), Err(LoginError::Protocol(None))));
+                assert!(login(channel(), true, &[OK, asked]).is_err());
+            }
+        }
+        assert!(matches!(login(untrusted(), false, &[CLEAR_TEXT]), Err(LoginError::Unsafe(_))));
+        assert!(login(Channel::Trusted { end_point: None }, false, &[CLEAR_TEXT, OK, READY]).is_ok());
+    }
+}

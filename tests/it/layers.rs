@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// From the ground up: the rooms of one floor, of which none imports another, and why they are there.
 const FLOORS: &[(&[&str], &str)] = &[
     (&["faults"], "crash points stand everywhere, so that nothing of ours can be below them"),
-    (&["lsn", "ident", "retry", "storage", "child"], "newtypes and small mechanisms"),
+    (&["lsn", "ident", "retry", "storage", "child", "task"], "newtypes and small mechanisms"),
     (&["wire", "pgoutput"], "bytes to frames to messages, without I/O and without a clock, so that both can be fuzzed"),
     (&["config"], "what is wished"),
     (&["status"], "what is; it names what was wished, and is read by all that answer"),

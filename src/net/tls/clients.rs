@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{TlsClient, TlsError};
 use crate::config::Tls;
+use crate::task::joined;
 
 /// The system's roots lie in many files, so they are simply read again after this long.
 const SYSTEM_AGE: Duration = Duration::from_secs(60);
@@ -19,7 +21,16 @@ const SYSTEM_AGE: Duration = Duration::from_secs(60);
 /// The clients of this process; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct TlsClients {
-    made: Arc<Mutex<HashMap<Tls, Made>>>,
+    seats: Arc<Mutex<HashMap<Tls, Arc<Seat>>>>,
+}
+
+/// The client for one [`Tls`]; files that hang hold up this one alone.
+#[derive(Debug, Default)]
+struct Seat {
+    /// Held while files are read: hundreds of databases that begin together read them once, and those that wait hold no
+    /// thread.
+    made: Arc<tokio::sync::Mutex<Option<Made>>>,
+    doubted: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -68,30 +79,34 @@ impl TlsClients {
     /// # Errors
     /// A file can't be used, or there are no roots.
     pub async fn get(&self, tls: &Tls) -> Result<TlsClient, TlsError> {
-        let (clients, tls) = (self.clone(), tls.clone());
+        let (seat, tls) = (self.seat(tls), tls.clone());
+        let mut made = Arc::clone(&seat.made).lock_owned().await;
         // Files are read off the threads that carry the streams.
-        let got = spawn_blocking(move || clients.get_blocking(tls)).await;
-        got.unwrap_or_else(|died| Err(TlsError::NoRoots(died.to_string())))
+        let read = spawn_blocking(move || {
+            let read = Read::now(&tls);
+            let doubted = seat.doubted.swap(false, Ordering::Relaxed);
+            if let Some(made) = made.as_ref().filter(|_| !doubted)
+                && made.read.iter().zip(&read).all(|(then, now)| then.still_holds(now))
+            {
+                return Ok(made.client.clone());
+            }
+            *made = None;
+            let client = TlsClient::new(&tls)?;
+            *made = Some(Made { client: client.clone(), read });
+            Ok(client)
+        });
+        joined(read.await)
     }
 
-    fn get_blocking(&self, tls: Tls) -> Result<TlsClient, TlsError> {
-        let read = Read::now(&tls);
-        // Held while they are read: hundreds of databases that begin together read them once.
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = made.get(&tls)
-            && made.read.iter().zip(&read).all(|(then, now)| then.still_holds(now))
-        {
-            return Ok(made.client.clone());
-        }
-        let client = TlsClient::new(&tls)?;
-        made.insert(tls, Made { client: client.clone(), read });
-        Ok(client)
+    fn seat(&self, tls: &Tls) -> Arc<Seat> {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(seats.entry(tls.clone()).or_default())
     }
 
     /// `error` has ended a connection by `tls`: if other files could have kept it, the next connection reads them anew.
     pub fn doubt(&self, tls: &Tls, error: &TlsError) {
         if error.is_of_trust() {
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(tls);
+            self.seat(tls).doubted.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -129,6 +144,26 @@ mod tests {
         assert!(!Arc::ptr_eq(&second, &get().await));
         fs::remove_file(&path).unwrap();
         assert!(matches!(clients.get(&tls).await, Err(TlsError::File(_))));
+    }
+
+    #[tokio::test]
+    async fn files_that_are_being_read_hold_up_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let clients = TlsClients::default();
+        let of = |name: &str| {
+            let root_cert = Some(folder.path().join(name));
+            Tls { mode: SslMode::VerifyFull(Trust { root_cert, crl: None }), ..Tls::REQUIRE }
+        };
+        fs::write(folder.path().join("root.pem"), root()).unwrap();
+        let (hung, whole) = (of("hung.pem"), of("root.pem"));
+        let seat = clients.seat(&hung);
+        let _reading = seat.made.lock().await;
+        tokio::select! {
+            biased;
+            _ = clients.get(&hung) => panic!("it was not waited for"),
+            read = clients.get(&whole) => drop(read.unwrap()),
+        }
+        clients.doubt(&hung, &TlsError::Handshake(rustls::Error::DecryptError));
     }
 
     #[tokio::test(start_paused = true)]

@@ -132,7 +132,11 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileFault> {
     }
 }
 
+/// What stands in `path`, which has to be a file: a pipe would be waited for.
 fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
+    if !fs::metadata(path).map_err(FileFault::Unreadable)?.is_file() {
+        return Err(FileFault::NoFile);
+    }
     fs::read(path).map_err(FileFault::Unreadable)
 }
 

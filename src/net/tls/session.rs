@@ -20,11 +20,13 @@ use crate::net::Socket;
 pub struct TlsSession {
     stream: TlsStream<Socket<TcpStream>>,
     ours: Option<Arc<OwnCertificate>>,
+    /// Bytes of the server were taken out while its last word was looked for.
+    torn: bool,
 }
 
 impl TlsSession {
     pub(super) const fn new(stream: TlsStream<Socket<TcpStream>>, ours: Option<Arc<OwnCertificate>>) -> Self {
-        Self { stream, ours }
+        Self { stream, ours, torn: false }
     }
 
     /// The hash of the server's certificate that SCRAM binds to.
@@ -57,7 +59,11 @@ impl TlsSession {
     /// Writing failed: the server may have said why before it closed.
     fn last_word(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
         let mut room = [0; 64];
-        match Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut room)) {
+        let mut room = ReadBuf::new(&mut room);
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut room);
+        // What it brought is gone: nobody may go on behind it.
+        self.torn |= !room.filled().is_empty();
+        match read {
             Poll::Ready(Err(said))
                 if said.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) =>
             {
@@ -70,6 +76,9 @@ impl TlsSession {
 
 impl AsyncRead for TlsSession {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.torn {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf).map_err(|error| self.told(error))
     }
 }
