@@ -30,7 +30,7 @@ pub struct Diagnosis {
     pub trouble: Trouble,
 }
 
-fn diagnosis(class: Class, reason: Reason, sentence: impl Into<String>, hint: impl Into<String>) -> Diagnosis {
+fn diagnosis(class: Class, reason: Reason, sentence: impl AsRef<str>, hint: impl AsRef<str>) -> Diagnosis {
     Diagnosis { class, trouble: Trouble::new(reason, sentence, hint) }
 }
 

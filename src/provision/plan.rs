@@ -83,7 +83,7 @@ pub fn plan(database: &Database, observed: &Observed, known: bool, holes: Holes,
     plan
 }
 
-fn operator(reason: Reason, sentence: impl Into<String>, hint: impl Into<String>) -> Diagnosis {
+fn operator(reason: Reason, sentence: impl AsRef<str>, hint: impl AsRef<str>) -> Diagnosis {
     Diagnosis { class: Class::Operator, trouble: Trouble::new(reason, sentence, hint) }
 }
 

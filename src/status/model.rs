@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::one_line;
 use crate::lsn::Lsn;
 
 /// What the agent observes of a database's slot.
@@ -172,10 +173,11 @@ impl SqlState {
 }
 
 impl Trouble {
-    /// A trouble without a holder.
+    /// A trouble without a holder. What a server said in it can't forge a line wherever it is shown.
     #[must_use]
-    pub fn new(reason: Reason, sentence: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { reason, sentence: sentence.into(), hint: hint.into(), holder: None, sqlstate: None }
+    pub fn new(reason: Reason, sentence: impl AsRef<str>, hint: impl AsRef<str>) -> Self {
+        let (sentence, hint) = (one_line(sentence.as_ref()), one_line(hint.as_ref()));
+        Self { reason, sentence, hint, holder: None, sqlstate: None }
     }
 
     /// The same, and the server's code for it, if that is one.
@@ -313,5 +315,17 @@ impl WalUse {
     pub fn percent(&self) -> u64 {
         let percent = u128::from(self.retained_bytes) * 100 / u128::from(self.budget_bytes.max(1));
         u64::try_from(percent).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_forges_no_line_and_paints_no_terminal() {
+        let trouble = Trouble::new(Reason::Server, "refused:\nfail  other: lost\u{1b}[2J", "run: SELECT\r\n1;");
+        assert_eq!(trouble.sentence, "refused: fail  other: lost [2J");
+        assert_eq!(trouble.hint, "run: SELECT  1;");
     }
 }

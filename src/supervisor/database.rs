@@ -113,7 +113,10 @@ impl Keep {
             let until = wait.and_then(|wait| Timestamp::now().checked_add(SignedDuration::try_from(wait).ok()?).ok());
             self.pipeline.reporter.tries(self.backoff.failures(), until);
             if held_up_commits {
-                self.release_commits().await;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.release_commits() => {}
+                }
             }
             let acknowledged = self.pipeline.reporter.status().positions.acknowledged;
             resume = tokio::select! {
