@@ -8,13 +8,16 @@ pub mod identity;
 mod replication;
 pub mod slot_trouble;
 mod sql;
+mod stream_facts;
 pub mod sync_standby;
 pub mod trouble;
 mod turns;
 pub mod types;
+mod visit;
 
 pub use connector::{ConnectError, Connector};
 pub use history::{History, HistoryError};
 pub use replication::{CopyReader, CopyWriter, ReplicationError, ReplicationSession, SystemIdentity};
 pub use sql::{SqlError, SqlSession};
-pub use turns::Turn;
+pub use stream_facts::StreamFacts;
+pub use visit::Visit;

@@ -7,6 +7,7 @@
 //! <https://www.postgresql.org/docs/current/catalog-pg-publication.html>.
 
 use serde::Deserialize;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::SqlError;
@@ -36,7 +37,7 @@ pub struct ServerFacts {
 const SERVER: &str = "\
     select current_setting('server_version_num')::int, pg_is_in_recovery(),
            coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
-           (select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'),
+           pg_size_bytes(current_setting('max_slot_wal_keep_size')),
            (case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                  else pg_current_wal_lsn() end)::text,
            current_setting('synchronous_standby_names'), pg_postmaster_start_time()::text";
@@ -46,13 +47,13 @@ const SERVER: &str = "\
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
-    let row = answer("the server's settings", client.query_one(SERVER, &[])).await?;
-    let megabytes: i64 = row.try_get(3)?;
+    let row = answer("the server's settings", client.query_typed_one(SERVER, &[])).await?;
+    let limit: i64 = row.try_get(3)?;
     Ok(ServerFacts {
         version: row.try_get::<_, i32>(0)?.unsigned_abs(),
         in_recovery: row.try_get(1)?,
         wal_level: row.try_get(2)?,
-        max_slot_wal_keep_size: u64::try_from(megabytes).ok().map(|mb| mb << 20),
+        max_slot_wal_keep_size: u64::try_from(limit).ok(),
         wal_end: row.try_get::<_, Option<&str>>(4)?.and_then(|lsn| lsn.parse().ok()).unwrap_or_default(),
         synchronous_standby_names: row.try_get(5)?,
         started: row.try_get(6)?,
@@ -65,7 +66,7 @@ pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
 /// The server refuses, or the session breaks off.
 pub async fn synchronous_standby_names(client: &Client) -> Result<String, SqlError> {
     let sql = "select current_setting('synchronous_standby_names')";
-    Ok(answer("synchronous_standby_names", client.query_one(sql, &[])).await?.try_get(0)?)
+    Ok(answer("synchronous_standby_names", client.query_typed_one(sql, &[])).await?.try_get(0)?)
 }
 
 /// A row of `pg_replication_slots`.
@@ -121,7 +122,7 @@ const SLOTS: &str = "\
     select (to_jsonb(s) || jsonb_build_object('holder', case when s.active_pid is not null then
               (select jsonb_build_object('pid', a.pid, 'application_name', a.application_name,
                                          'client_addr', host(a.client_addr))
-                 from pg_stat_activity a where a.pid = s.active_pid) end))::text
+                 from pg_stat_get_activity(s.active_pid) a) end))::text
       from pg_replication_slots s
      where s.slot_name = any ($1)";
 
@@ -131,7 +132,7 @@ const SLOTS: &str = "\
 /// The server refuses, shows a slot in a form that is not known, or the session breaks off.
 pub async fn slots(client: &Client, names: &[&SlotName]) -> Result<Vec<SlotFacts>, SqlError> {
     let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-    let rows = answer("pg_replication_slots", client.query(SLOTS, &[&names])).await?;
+    let rows = answer("pg_replication_slots", client.query_typed(SLOTS, &[(&names, Type::NAME_ARRAY)])).await?;
     let facts = |row: &Row| {
         let unexpected = |source| SqlError::Unexpected { view: "pg_replication_slots", source };
         serde_json::from_str(row.try_get(0)?).map_err(unexpected)
@@ -192,7 +193,7 @@ const PUBLICATION: &str = "\
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn publication(client: &Client, name: &PublicationName) -> Result<Option<PublicationFacts>, SqlError> {
-    let row = answer("pg_publication", client.query_opt(PUBLICATION, &[&name.as_str()])).await?;
+    let row = answer("pg_publication", client.query_typed_opt(PUBLICATION, &[(&name.as_str(), Type::NAME)])).await?;
     let Some(row) = row else { return Ok(None) };
     let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(7)?, row.try_get(8)?);
     let (filtered, listed, inherited): (Vec<bool>, Vec<bool>, Vec<bool>) =
@@ -227,8 +228,9 @@ const MISSING: &str = "\
 /// The server refuses, or the session breaks off.
 pub async fn missing_tables(client: &Client, tables: &[TableName]) -> Result<Vec<TableName>, SqlError> {
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    let missing =
-        answer("the declared tables", client.query_one(MISSING, &[&names])).await?.try_get::<_, Vec<i64>>(0)?;
+    let missing = answer("the declared tables", client.query_typed_one(MISSING, &[(&names, Type::TEXT_ARRAY)]))
+        .await?
+        .try_get::<_, Vec<i64>>(0)?;
     Ok(missing.into_iter().filter_map(|at| tables.get(usize::try_from(at - 1).ok()?).cloned()).collect())
 }
 
@@ -258,7 +260,9 @@ const IS_MAKING: &str = "\
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn is_making(client: &Client, slot: &SlotName) -> Result<bool, SqlError> {
-    Ok(answer("pg_stat_activity", client.query_one(IS_MAKING, &[&slot.as_str()])).await?.try_get(0)?)
+    Ok(answer("pg_stat_activity", client.query_typed_one(IS_MAKING, &[(&slot.as_str(), Type::TEXT)]))
+        .await?
+        .try_get(0)?)
 }
 
 /// Who keeps a slot from being made, in words.
@@ -266,7 +270,7 @@ pub async fn is_making(client: &Client, slot: &SlotName) -> Result<bool, SqlErro
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn writers(client: &Client) -> Result<String, SqlError> {
-    Ok(answer("pg_stat_activity", client.query_one(WRITERS, &[])).await?.try_get(0)?)
+    Ok(answer("pg_stat_activity", client.query_typed_one(WRITERS, &[])).await?.try_get(0)?)
 }
 
 /// The most costly ones first, and not all of hundreds. Holds for 15 to 18.
@@ -289,6 +293,6 @@ const SLOTS_IN_USE: &str = "\
 /// The server refuses, or the session breaks off.
 pub async fn slots_in_use(client: &Client) -> Result<String, SqlError> {
     let slots: Option<String> =
-        answer("pg_replication_slots", client.query_one(SLOTS_IN_USE, &[])).await?.try_get(0)?;
+        answer("pg_replication_slots", client.query_typed_one(SLOTS_IN_USE, &[])).await?.try_get(0)?;
     Ok(slots.unwrap_or_default())
 }

@@ -110,8 +110,8 @@ impl Connector {
         self.connect_timeout
     }
 
-    /// Waits for a turn at the server that `to` leads to. A SQL session that asks and goes is opened in one.
-    pub async fn turn(&self, to: &Connection) -> Turn {
+    /// Waits for a turn at the server that `to` leads to.
+    pub(super) async fn turn(&self, to: &Connection) -> Turn {
         self.turns.next(to.server()).await
     }
 

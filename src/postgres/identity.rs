@@ -6,7 +6,7 @@
 //! Source: <https://www.postgresql.org/docs/current/logical-replication-publication.html>, and the sections on row
 //! filters, column lists and generated columns beside it.
 
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::SqlError;
@@ -116,13 +116,39 @@ const UNPUBLISHABLE: &str = "
         or not has_list and (is_full and left_out <> '{}' or key && left_out)
      order by 1, 2";
 
+/// Whether there is any table in the database that could be one of them. Most have none, and this is a tenth of the work.
+const ANY: &str = "
+    select exists (
+               select from pg_class c
+                where c.relkind = 'r' and c.relpersistence = 'p' and c.oid >= 16384 and c.relreplident <> 'f'
+                  and not exists (
+                      select from pg_index x
+                       where x.indrelid = c.oid and x.indisvalid and x.indimmediate
+                         and case c.relreplident when 'd' then x.indisprimary when 'i' then x.indisreplident
+                                                 else false end))
+        or current_setting('server_version_num')::int >= 180000
+           and exists (select from pg_attribute a where a.attrelid >= 16384 and a.attgenerated <> '')
+        or $narrowed";
+
+/// The publication leaves columns or rows out.
+const NARROWED: &str = "
+           exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+                    where p.pubname = $1 and (r.prattrs is not null or r.prqual is not null))";
+
+/// A value of a query, and its type.
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
 /// Of the publication `name`, which exists.
 ///
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn of_existing(client: &Client, name: &PublicationName) -> Result<Vec<Unpublishable>, SqlError> {
-    let query = UNPUBLISHABLE.replace("$publication", EXISTING);
-    answer("replica identities", client.query(&query, &[&name.as_str()])).await?.iter().map(read).collect()
+    let name = name.as_str();
+    let name: [Parameter<'_>; 1] = [(&name, Type::NAME)];
+    if !any(client, NARROWED, &name).await? {
+        return Ok(Vec::new());
+    }
+    unpublishable(client, EXISTING, &name).await
 }
 
 /// Of the publication that slotd would make.
@@ -137,9 +163,26 @@ pub async fn of_declared(client: &Client, scope: &Scope, publish: Publish) -> Re
         Scope::Tables(tables) => names = tables.iter().map(ToString::to_string).collect(),
     }
     let (all, changes) = (*scope == Scope::AllTables, publish.update || publish.delete);
-    let query = UNPUBLISHABLE.replace("$publication", DECLARED);
-    let parameters: [&(dyn ToSql + Sync); 4] = [&all, &changes, &names, in_schemas];
-    answer("replica identities", client.query(&query, &parameters)).await?.iter().map(read).collect()
+    if !any(client, "false", &[]).await? {
+        return Ok(Vec::new());
+    }
+    let parameters: [Parameter<'_>; 4] =
+        [(&all, Type::BOOL), (&changes, Type::BOOL), (&names, Type::TEXT_ARRAY), (in_schemas, Type::TEXT_ARRAY)];
+    unpublishable(client, DECLARED, &parameters).await
+}
+
+async fn any(client: &Client, narrowed: &str, parameters: &[Parameter<'_>]) -> Result<bool, SqlError> {
+    let query = ANY.replace("$narrowed", narrowed);
+    Ok(answer("replica identities", client.query_typed_one(&query, parameters)).await?.try_get(0)?)
+}
+
+async fn unpublishable(
+    client: &Client,
+    publication: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<Vec<Unpublishable>, SqlError> {
+    let query = UNPUBLISHABLE.replace("$publication", publication);
+    answer("replica identities", client.query_typed(&query, parameters)).await?.iter().map(read).collect()
 }
 
 fn read(row: &Row) -> Result<Unpublishable, SqlError> {

@@ -24,7 +24,7 @@ pub(super) struct Turns {
 
 /// A turn; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub(super) struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
 }
 

@@ -108,16 +108,6 @@ select
 from wanted
 join pg_catalog.pg_type as t on t.oid = wanted.oid";
 
-/// Where the WAL ends, and the first transaction that may not have ended before.
-const HORIZON: &str = "
-select
-    pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text as xmin,
-    pg_catalog.pg_wal_lsn_diff(
-        case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
-            else pg_catalog.pg_current_wal_insert_lsn() end,
-        '0/0'
-    )::pg_catalog.int8 as position";
-
 /// How often, and how far apart, a type that is not there is looked for again.
 const LOOKS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -148,13 +138,9 @@ pub struct Horizon {
 }
 
 impl Horizon {
-    /// That of this moment.
-    ///
-    /// # Errors
-    /// The session failed.
-    pub async fn now(client: &Client) -> Result<Self, SqlError> {
-        let row = answer("running transactions", client.query_one(HORIZON, &[])).await?;
-        Ok(Self { xmin: row.try_get("xmin")?, position: position(&row)? })
+    /// As a row with `xmin` and `position` has it.
+    pub(super) fn of(row: &Row) -> Result<Self, Error> {
+        Ok(Self { xmin: row.try_get("xmin")?, position: position(row)? })
     }
 }
 

@@ -138,8 +138,7 @@ async fn with_holder(refused: Diagnosis, database: &Database, connector: &Connec
     if refused.class != Class::Held {
         return refused;
     }
-    let _turn = connector.turn(&database.connection).await;
-    match connector.sql(&database.connection).await {
+    match connector.visit(&database.connection).await {
         Ok(sql) => slot_trouble::with_holder(refused, &database.slot, &sql, connector).await,
         Err(_) => refused,
     }
@@ -147,15 +146,13 @@ async fn with_holder(refused: Diagnosis, database: &Database, connector: &Connec
 
 /// All slots of the server, if that can be asked.
 async fn slots_in_use(database: &Database, connector: &Connector) -> Option<String> {
-    let _turn = connector.turn(&database.connection).await;
-    let sql = connector.sql(&database.connection).await.ok()?;
+    let sql = connector.visit(&database.connection).await.ok()?;
     catalog::slots_in_use(&sql).await.ok()
 }
 
 /// Whom the making of the slot waits for, in words; `None` if no session makes it.
 async fn writers(database: &Database, connector: &Connector) -> Result<Option<String>, SqlError> {
-    let _turn = connector.turn(&database.connection).await;
-    let sql = connector.sql(&database.connection).await?;
+    let sql = connector.visit(&database.connection).await?;
     let making = catalog::is_making(&sql, &database.slot).await?;
     Ok(if making { Some(catalog::writers(&sql).await?) } else { None })
 }

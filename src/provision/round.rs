@@ -9,7 +9,7 @@ use super::{Action, Plan, apply, observe, plan};
 use crate::config::Database;
 use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
-use crate::postgres::{Connector, ReplicationSession, SqlError};
+use crate::postgres::{Connector, ReplicationSession, SqlError, Visit};
 use crate::status::{Finding, Reason, Reporter, Trouble};
 use crate::stream::{Anew, Holes, Ready};
 
@@ -17,10 +17,12 @@ use crate::stream::{Anew, Holes, Ready};
 const LOOKS: usize = 4;
 
 /// The slot is there and as declared.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Ensured {
     pub ready: Ready,
     pub findings: Vec<Finding>,
+    /// In which that was seen.
+    pub visit: Visit,
 }
 
 /// One round of one database.
@@ -48,8 +50,7 @@ impl Round<'_> {
         let mut advance = holes == Holes::Accept(Reason::PublicationGap);
         let mut anew = None;
         for _ in 0..LOOKS {
-            let turn = connector.turn(to).await;
-            let sql = connector.sql(to).await.map_err(|error| Refusal::Trouble(trouble::of_connect(&error, to)))?;
+            let sql = connector.visit(to).await.map_err(|error| Refusal::Trouble(trouble::of_connect(&error, to)))?;
             let observed = observe(&sql, database).await;
             let observed = observed.map_err(|error| Refusal::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
             let plan = plan(database, &observed, known, holes, own);
@@ -64,7 +65,7 @@ impl Round<'_> {
             match observed.slot {
                 Some(slot) if create_publication.is_none() && steps.is_empty() => {
                     let ready = Ready { slot, anew, in_recovery: observed.server.in_recovery };
-                    return Ok(Ensured { ready, findings: plan.findings });
+                    return Ok(Ensured { ready, findings: plan.findings, visit: sql });
                 }
                 slot => {
                     if steps.iter().any(|step| matches!(step, Action::AdvanceSlot | Action::CreateSlot)) {
@@ -76,7 +77,7 @@ impl Round<'_> {
                 apply::create_publication(&statement, database, &sql, reporter).await.map_err(Refusal::Trouble)?;
             }
             // What follows may wait for every transaction of the server.
-            drop((sql, turn));
+            drop(sql);
             for step in &steps {
                 apply::apply(step, database, connector, replication, reporter).await.map_err(Refusal::Trouble)?;
             }
@@ -98,8 +99,7 @@ impl Round<'_> {
 /// The server refuses, or can't be reached.
 pub async fn check(database: &Database, connector: &Connector) -> Result<Vec<Finding>, Diagnosis> {
     let to = &database.connection;
-    let _turn = connector.turn(to).await;
-    let sql = connector.sql(to).await.map_err(|error| trouble::of_connect(&error, to))?;
+    let sql = connector.visit(to).await.map_err(|error| trouble::of_connect(&error, to))?;
     let observed = observe(&sql, database).await.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
     let mut findings = plan(database, &observed, true, Holes::Refuse, connector.application_name()).findings;
     if observed.publication.is_none() {

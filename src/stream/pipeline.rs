@@ -22,12 +22,12 @@ use crate::config::Database;
 use crate::faults::{self, Break};
 use crate::ident::SinkName;
 use crate::lsn::{EndLsn, Lsn};
-use crate::postgres::catalog::{self, SlotFacts};
+use crate::postgres::catalog::SlotFacts;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::types::Horizon;
 use crate::postgres::{
-    Connector, CopyReader, CopyWriter, History, ReplicationError, ReplicationSession, SystemIdentity, slot_trouble,
-    sync_standby,
+    Connector, CopyReader, CopyWriter, History, ReplicationError, ReplicationSession, StreamFacts, SystemIdentity,
+    Visit, slot_trouble, sync_standby,
 };
 use crate::sink::SinkError;
 use crate::status::{self, Condition, Reason, Reporter, Trouble};
@@ -36,6 +36,8 @@ use crate::wire::ServerError;
 
 /// How long the end of a copy may take on the server's side.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long a turn at the server waits for the sinks.
+const VISIT: Duration = Duration::from_millis(100);
 
 /// What one slot's streams need, one after the other.
 #[derive(Debug, Clone)]
@@ -188,7 +190,8 @@ impl Pipeline {
         }
     }
 
-    /// Judges every sink against the slot and starts the stream at the lowest start.
+    /// Judges every sink against the slot and starts the stream at the lowest start. `visit` is the one in which the slot
+    /// was seen; a sink that takes its time ends it, so that other databases get its turn.
     ///
     /// # Errors
     /// The slot does not lead on, or the server or a sink refuses.
@@ -198,22 +201,27 @@ impl Pipeline {
         session: ReplicationSession,
         ready: &Ready,
         holes: Holes,
+        visit: Visit,
     ) -> Result<Started, End> {
         let to = &self.database.connection;
         let slot = &ready.slot;
         let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
-        let (mut start, mut anew) = (None, Vec::new());
-        for at in 0..opened.sinks.len() {
-            let begun = self.begin(&mut opened, at, ready, holes).await?;
-            start = Some(start.map_or(begun.start, |start: Lsn| start.min(begun.start)));
-            anew.extend(begun.anew);
-        }
-        self.tell_taken_up(&anew, opened.sinks.len(), confirmed);
-        opened.ready().await?;
-        let start = start.unwrap_or(confirmed);
+        let (start, visit) = {
+            let begun = self.begin_all(&mut opened, ready, holes);
+            tokio::pin!(begun);
+            match timeout(VISIT, &mut begun).await {
+                Ok(start) => (start?, Some(visit)),
+                Err(_) => {
+                    drop(visit);
+                    (begun.await?, None)
+                }
+            }
+        };
         // Before the walsender begins to count how long we are silent.
-        let _turn = self.connector.turn(to).await;
-        let sql = self.connector.sql(to).await.map_err(|error| End::Trouble(trouble::of_connect(&error, to)))?;
+        let sql = match visit {
+            Some(visit) => visit,
+            None => self.connector.visit(to).await.map_err(|error| End::Trouble(trouble::of_connect(&error, to)))?,
+        };
         let (reader, writer) = match session.start(&self.database.slot, &self.database.publication, start).await {
             Ok(halves) => halves,
             Err(error) => {
@@ -224,9 +232,9 @@ impl Pipeline {
         };
 
         // The server moves a low start up without a word; nobody can move the slot while we hold it.
-        let now = catalog::slots(&sql, &[&self.database.slot]).await;
-        let now = now.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
-        if now.first().and_then(|slot| slot.confirmed_flush_lsn) != slot.confirmed_flush_lsn {
+        let facts = StreamFacts::look(&sql, &self.database.slot).await;
+        let facts = facts.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
+        if facts.confirmed_flush_lsn != slot.confirmed_flush_lsn {
             return Err(End::Trouble(Diagnosis {
                 class: Class::Retry,
                 trouble: Trouble::new(
@@ -237,14 +245,27 @@ impl Pipeline {
             }));
         }
         // From now on a COMMIT may wait for us, and the setting may be younger than the look before the start.
-        let names = catalog::synchronous_standby_names(&sql).await;
-        let names = names.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
-        if let Some(refusal) = sync_standby::refusal(&self.database, &names, self.connector.application_name()) {
+        let (names, own) = (&facts.synchronous_standby_names, self.connector.application_name());
+        if let Some(refusal) = sync_standby::refusal(&self.database, names, own) {
             return Err(End::Trouble(refusal));
         }
-        let horizon = Horizon::now(&sql).await;
-        let horizon = horizon.map_err(|error| End::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
-        Ok(Started { reader, writer, opened, confirmed: EndLsn::of_confirmed_flush(confirmed), horizon })
+        let confirmed = EndLsn::of_confirmed_flush(confirmed);
+        Ok(Started { reader, writer, opened, confirmed, horizon: facts.horizon })
+    }
+
+    /// Judges every sink, begins those anew where that is right, and asks whether all would take something. Gives where
+    /// the stream is to start.
+    async fn begin_all(&self, opened: &mut Opened, ready: &Ready, holes: Holes) -> Result<Lsn, End> {
+        let confirmed = ready.slot.confirmed_flush_lsn.unwrap_or_default();
+        let (mut start, mut anew) = (None, Vec::new());
+        for at in 0..opened.sinks.len() {
+            let begun = self.begin(opened, at, ready, holes).await?;
+            start = Some(start.map_or(begun.start, |start: Lsn| start.min(begun.start)));
+            anew.extend(begun.anew);
+        }
+        self.tell_taken_up(&anew, opened.sinks.len(), confirmed);
+        opened.ready().await?;
+        Ok(start.unwrap_or(confirmed))
     }
 
     /// Judges every sink against the slot: why the slot no longer leads on, if it does not.

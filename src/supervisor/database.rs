@@ -170,10 +170,10 @@ impl Keep {
         }
         let round = Round { database, connector, reporter };
         let ensured = round.ensure(&mut replication, opened.knows_slot(), holes).await;
-        let Ensured { ready, findings } = ensured.map_err(|refused| self.note_holder(self.refused(refused)))?;
+        let Ensured { ready, findings, visit } = ensured.map_err(|refused| self.note_holder(self.refused(refused)))?;
         reporter.findings(findings);
         self.leave_to_other(&ready)?;
-        let started = self.pipeline.start(opened, replication, &ready, holes).await;
+        let started = self.pipeline.start(opened, replication, &ready, holes, visit).await;
         let started = started.map_err(|end| self.note_holder(end))?;
         self.holders.forget(database.connection.server(), database.slot.clone());
         Ok(started)
@@ -216,8 +216,7 @@ impl Keep {
     /// Why the slot is lost, while a sink can't be opened.
     async fn inspect_closed(&self, server: &Identified) -> Option<Trouble> {
         let Pipeline { database, connector, .. } = &self.pipeline;
-        let _turn = connector.turn(&database.connection).await;
-        let sql = connector.sql(&database.connection).await.ok()?;
+        let sql = connector.visit(&database.connection).await.ok()?;
         let slots = catalog::slots(&sql, &[&database.slot]).await.ok()?;
         self.pipeline.inspect_closed(server, slots.first())
     }
@@ -398,11 +397,10 @@ impl Keep {
         let to = &database.connection;
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let refused = |error| End::Trouble(trouble::of_sql(Step::Observe, &error, to));
-        let _turn = connector.turn(to).await;
+        let sql = connector.visit(to).await.map_err(connect)?;
         let mut replication = connector.replication(to).await.map_err(connect)?;
         let server = self.pipeline.identify(&mut replication).await?;
         drop(replication);
-        let sql = connector.sql(to).await.map_err(connect)?;
         let facts = catalog::server(&sql).await.map_err(refused)?;
         let slot = catalog::slots(&sql, &[&database.slot]).await.map_err(refused)?.pop();
         Ok((server, slot, facts.in_recovery))

@@ -101,11 +101,11 @@ async fn begin(pipeline: &Pipeline, stop: &CancellationToken) -> Result<End, End
     let opened = pipeline.open(server).await.map_err(|(_, end)| end)?;
     let round = Round { database, connector, reporter };
     let ensured = round.ensure(&mut replication, opened.knows_slot(), Holes::Refuse).await;
-    let Ensured { ready, .. } = ensured.map_err(|refusal| match refusal {
+    let Ensured { ready, visit, .. } = ensured.map_err(|refusal| match refusal {
         Refusal::Trouble(diagnosis) => End::Trouble(diagnosis),
         lost @ Refusal::Lost { .. } => panic!("{lost:?}"),
     })?;
-    let started = pipeline.start(opened, replication, &ready, Holes::Refuse).await?;
+    let started = pipeline.start(opened, replication, &ready, Holes::Refuse, visit).await?;
     Ok(pipeline.run(started, stop).await)
 }
 

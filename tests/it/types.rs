@@ -9,7 +9,8 @@ use slotd::encode::Sequin;
 use slotd::ident::{DatabaseName, PublicationName, SlotName, TableName, quote_literal};
 use slotd::lsn::{Lsn, Timeline};
 use slotd::pgoutput::{self, Message, ReplicaIdentity};
-use slotd::postgres::types::{Horizon, resolve};
+use slotd::postgres::StreamFacts;
+use slotd::postgres::types::resolve;
 use tokio_postgres::Client;
 
 use crate::support::{Cluster, Flow, VERSIONS};
@@ -209,8 +210,9 @@ async fn check(client: &Client, name: &str, expression: &str) -> Option<String> 
 }
 
 async fn types_of(client: &Client, oids: &[u32]) -> HashMap<u32, Arc<Type>> {
-    let horizon = Horizon::now(client).await.unwrap();
-    let resolved = resolve(client, &SlotName::new("none").unwrap(), &horizon, oids).await.unwrap();
+    let none = SlotName::new("none").unwrap();
+    let StreamFacts { horizon, .. } = StreamFacts::look(client, &none).await.unwrap();
+    let resolved = resolve(client, &none, &horizon, oids).await.unwrap();
     resolved.types.into_iter().map(|(oid, found)| (oid, found.r#type)).collect()
 }
 
