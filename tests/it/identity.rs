@@ -216,6 +216,44 @@ async fn column_lists_and_row_filters_are_judged_as_the_server_does() {
     }
 }
 
+/// A database with one such table is looked through as one with hundreds is.
+#[tokio::test]
+async fn a_table_that_is_alone_in_its_database_is_found() {
+    let keyed = "id int PRIMARY KEY, a int";
+    let generated = "id int PRIMARY KEY, a int, g int GENERATED ALWAYS AS (id * 2) STORED";
+    let generated_key = "id int, a int, g int GENERATED ALWAYS AS (id * 2) STORED PRIMARY KEY";
+    let virtual_column = "id int PRIMARY KEY, a int, g int GENERATED ALWAYS AS (id * 2) VIRTUAL";
+    for (columns, identity, clause, since, found) in [
+        ("a int", "DEFAULT", "ALL TABLES", 15, 1),
+        ("id int PRIMARY KEY DEFERRABLE, a int", "DEFAULT", "TABLES IN SCHEMA app", 15, 1),
+        (keyed, "DEFAULT", "ALL TABLES", 15, 0),
+        (keyed, "NOTHING", "ALL TABLES", 15, 1),
+        (keyed, "DEFAULT", "TABLE app.t (a)", 15, 1),
+        (keyed, "DEFAULT", "TABLE app.t WHERE (a > 0)", 15, 1),
+        (keyed, "FULL", "TABLE app.t (a)", 15, 1),
+        (generated, "FULL", "ALL TABLES", 18, 1),
+        (generated_key, "DEFAULT", "ALL TABLES", 18, 1),
+        (virtual_column, "FULL", "ALL TABLES", 18, 1),
+    ] {
+        for major in VERSIONS.into_iter().filter(|major| *major >= since) {
+            let cluster = Cluster::shared(major);
+            let client = cluster.connect(&cluster.create_database().await).await;
+            let function = &TABLES[TABLES.find("CREATE FUNCTION").unwrap()..];
+            let table = format!("CREATE TABLE app.t ({columns}); ALTER TABLE app.t REPLICA IDENTITY {identity}");
+            client.batch_execute(&format!("CREATE SCHEMA app; {function} {table}")).await.unwrap();
+            if clause == "ALL TABLES" {
+                let declared = identity::of_declared(&client, &Scope::AllTables, Publish::ALL).await.unwrap();
+                assert_eq!(declared.len(), found, "PostgreSQL {major}: {columns}, {identity}");
+            }
+            assert_eq!(
+                judge(&client, major, &format!("FOR {clause}")).await,
+                found,
+                "PostgreSQL {major}: {columns}, {identity}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_declared_is_judged_before_it_is_made() {
     for major in VERSIONS {
