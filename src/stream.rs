@@ -14,6 +14,7 @@
 mod calm;
 mod feedback;
 mod gather;
+mod hush;
 mod pipeline;
 pub mod positions;
 pub mod progress;

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::hush::{ASK, Hush};
 use super::progress::Progress;
 use super::sinks::Ledger;
 use crate::faults::{self, Point};
@@ -85,6 +86,7 @@ pub(super) struct Feedback {
     /// The stream before ended for a sink, which has not shown yet that it takes something again; and since when.
     unproven: Option<Instant>,
     unacknowledged: Arc<Notify>,
+    hush: Hush,
     /// How many units had been seen at the last look that found all of those before it delivered.
     seen: u64,
 }
@@ -106,6 +108,7 @@ impl Feedback {
         told: Told,
         confirmed: EndLsn,
         patience: Patience,
+        hush: Hush,
     ) -> Self {
         let Told { reporter, unacknowledged } = told;
         let heard = progress.heard().0;
@@ -124,6 +127,7 @@ impl Feedback {
             waiting: None,
             unproven,
             unacknowledged,
+            hush,
             seen: 0,
         }
     }
@@ -136,10 +140,10 @@ impl Feedback {
         let mut recording: Option<BoxFuture<'static, Result<EndLsn, SinkError>>> = None;
         let mut recorded: Option<EndLsn> = None;
         let mut record_again = Instant::now();
-        let mut wants_reply = false;
+        let mut soon = false;
         loop {
             let may = self.progress.acknowledgeable();
-            wants_reply |= self.progress.take_reply_requested();
+            soon |= self.progress.take_reply_requested();
             let target = may.committed.max(recorded);
             if recording.is_none() && record_again <= Instant::now() {
                 let idle = may.idle.filter(|idle| Some(*idle) > target.max(self.acknowledged));
@@ -157,17 +161,19 @@ impl Feedback {
                 // The server has changes to wait for, or has what it waited for.
                 waiting.since = Instant::now();
             }
-            let due = if wants_reply || target > self.acknowledged {
-                self.sent + PACE
+            let pace = if soon || target > self.acknowledged {
+                PACE
+            } else if self.hush.lasts() {
+                ASK.min(self.patience.wal_sender_timeout / 3)
             } else {
-                self.sent + self.patience.wal_sender_timeout / 3
+                self.patience.wal_sender_timeout / 3
             };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(self),
-                () = sleep_until(due) => {
+                () = sleep_until(self.sent + pace) => {
                     self.send(target).await?;
-                    wants_reply = false;
+                    soon = false;
                 }
                 Some(outcome) = OptionFuture::from(recording.as_mut()) => {
                     recording = None;
@@ -185,7 +191,10 @@ impl Feedback {
                 () = self.progress.changed() => {}
                 // Of the many that come meanwhile the last is as good.
                 () = self.progress.idled(), if recording.is_none() => {}
-                _ = watch.tick() => self.watch()?,
+                _ = watch.tick() => {
+                    self.watch()?;
+                    soon |= self.hush.is_due(self.progress.units().0);
+                }
             }
         }
     }
@@ -201,11 +210,13 @@ impl Feedback {
         self.acknowledged = self.acknowledged.max(target);
         let acknowledged = self.acknowledged;
         // A server that is content with our regular word has no reason of its own to speak while it is idle.
-        let ask = self.progress.heard().0.elapsed() > self.patience.wal_sender_timeout / 2;
+        let (heard, received) = self.progress.heard();
+        let ahead = self.hush.ahead(received, self.progress.units().0);
+        let ask = ahead.is_some() || heard.elapsed() > self.patience.wal_sender_timeout / 2;
         let micros = Timestamp::now().as_microsecond() - POSTGRES_EPOCH.as_microsecond();
         self.writer
             .send(|out| {
-                standby_status(out, acknowledged, micros, ask);
+                standby_status(out, acknowledged, ahead, micros, ask);
                 faults::point(Point::AckEncoded);
             })
             .await?;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::feedback::{Feedback, FeedbackError, Patience, Told};
+use super::hush::Hush;
 use super::positions::{Key, Positions};
 use super::progress::Progress;
 use super::reader::{ReadError, Reader};
@@ -457,6 +458,7 @@ impl Pipeline {
     /// Streams until `stop`, or until something breaks.
     pub async fn run(&self, started: Started, stop: &CancellationToken) -> End {
         let Started { reader, writer, opened: Opened { sinks, server, proofs }, confirmed, horizon } = started;
+        let lull = reader.lull.clone();
         let Identified { identity, history, .. } = server;
         let progress = Arc::new(Progress::new(sinks.len()));
         let ledger = Arc::new(sinks.ledger(&identity));
@@ -479,7 +481,8 @@ impl Pipeline {
         let mut reading = spawn(reader.run(stop_reading));
         let mut delivering = spawn(sinks.deliver(to_deliver, Arc::clone(&progress), Arc::clone(&ledger)));
         let told = Told { reporter: Arc::clone(&self.reporter), unacknowledged: Arc::clone(&self.unacknowledged) };
-        let feedback = Feedback::new(writer, progress, ledger, told, confirmed, patience);
+        let hush = Hush::new(lull, self.database.allow_sync_standby);
+        let feedback = Feedback::new(writer, progress, ledger, told, confirmed, patience, hush);
         let mut acknowledging = spawn(self.reporter.clock().during(feedback.run(stop_feedback.clone())));
         // After trouble with a sink it is feedback that tells when it is over.
         if self.reporter.status().condition.trouble().is_none_or(|trouble| trouble.reason != Reason::Sink) {

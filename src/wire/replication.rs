@@ -46,15 +46,15 @@ impl<'a> StreamMessage<'a> {
 }
 
 /// Appends a standby status update, as a CopyData frame, that acknowledges `flushed`; with `None` it says only that
-/// we live. `reply` asks for a keepalive in return. `micros` are microseconds since 2000-01-01.
-pub fn standby_status(buf: &mut BytesMut, flushed: Option<EndLsn>, micros: i64, reply: bool) {
+/// we live. `written` moves no slot. `reply` asks for a keepalive in return. `micros` are microseconds since 2000-01-01.
+pub fn standby_status(buf: &mut BytesMut, flushed: Option<EndLsn>, written: Option<Lsn>, micros: i64, reply: bool) {
     // The server leaves the slot where it is on 0/0.
     let flushed = flushed.map_or(Lsn::ZERO, EndLsn::lsn).0;
     buf.reserve(39);
     buf.put_u8(super::frame::COPY_DATA);
     buf.put_i32(38);
     buf.put_u8(b'r');
-    buf.put_u64(flushed); // Written.
+    buf.put_u64(written.map_or(flushed, |written| written.0.max(flushed)));
     buf.put_u64(flushed); // Flushed: the only one that moves a logical slot.
     buf.put_u64(flushed); // Applied.
     buf.put_i64(micros);
@@ -93,9 +93,9 @@ mod tests {
     #[test]
     fn the_status_update_has_the_length_it_names() {
         let mut buf = BytesMut::new();
-        standby_status(&mut buf, Some(EndLsn::of_commit(Lsn(3))), 0, true);
+        standby_status(&mut buf, Some(EndLsn::of_commit(Lsn(3))), Some(Lsn(7)), 0, true);
         let header = crate::wire::frame::Header::peek(&buf).unwrap().unwrap();
         assert_eq!((header.tag, header.len), (b'd', buf.len()));
-        assert_eq!(buf[14..22], 3u64.to_be_bytes());
+        assert_eq!((&buf[6..14], &buf[14..22]), (&7u64.to_be_bytes()[..], &3u64.to_be_bytes()[..]));
     }
 }

@@ -1,5 +1,6 @@
 //! Slots that have nothing to do, servers that go, and clients that freeze.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -64,8 +65,17 @@ async fn quiet_slots_beside_a_busy_database_advance_with_one_write_a_second() {
     }
 }
 
-/// Hands connections on to a server, and notes when a standby status update passes.
-async fn proxy(port: u16, seen: Arc<Mutex<Vec<Instant>>>, storm: u32) -> u16 {
+/// What has passed between slotd and a server.
+#[derive(Debug, Default)]
+struct Seen {
+    /// When a standby status update passed.
+    updates: Mutex<Vec<Instant>>,
+    /// How many keepalives of the server's own have.
+    keepalives: AtomicU64,
+}
+
+/// Hands connections on to a server, and notes what passes.
+async fn proxy(port: u16, seen: Arc<Seen>, storm: u32) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -83,7 +93,12 @@ const COPY_BOTH: u8 = b'W';
 const ASKS: &[u8] = b"d\0\0\0\x16k\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 
 /// Passes on what the server says; behind the beginning of a copy come so many times a hundred keepalives.
-async fn stormily(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, storm: u32) -> std::io::Result<()> {
+async fn stormily(
+    mut server: OwnedReadHalf,
+    mut client: OwnedWriteHalf,
+    seen: Arc<Seen>,
+    storm: u32,
+) -> std::io::Result<()> {
     let mut buffer = Vec::new();
     while server.read_buf(&mut buffer).await? > 0 {
         while let Some(length) = buffer.get(1..5) {
@@ -92,6 +107,9 @@ async fn stormily(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, storm: 
                 break;
             }
             let tag = buffer[0];
+            if tag == b'd' && buffer[5] == b'k' {
+                seen.keepalives.fetch_add(1, Ordering::Relaxed);
+            }
             client.write_all(&buffer[..length]).await?;
             buffer.drain(..length);
             for _ in 0..if tag == COPY_BOTH { storm } else { 0 } {
@@ -104,10 +122,10 @@ async fn stormily(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, storm: 
     Ok(())
 }
 
-async fn hand_on(client: TcpStream, server: TcpStream, seen: Arc<Mutex<Vec<Instant>>>, storm: u32) {
+async fn hand_on(client: TcpStream, server: TcpStream, seen: Arc<Seen>, storm: u32) {
     let (mut from_client, to_client) = client.into_split();
     let (from_server, mut to_server) = server.into_split();
-    tokio::spawn(stormily(from_server, to_client, storm));
+    tokio::spawn(stormily(from_server, to_client, Arc::clone(&seen), storm));
     let mut buffer = Vec::new();
     // The first message has no tag.
     let mut tag = 0;
@@ -120,7 +138,7 @@ async fn hand_on(client: TcpStream, server: TcpStream, seen: Arc<Mutex<Vec<Insta
                 break;
             }
             if tag == 1 && buffer[0] == b'd' && buffer[5] == b'r' {
-                seen.lock().unwrap().push(Instant::now());
+                seen.updates.lock().unwrap().push(Instant::now());
             }
             buffer.drain(..length);
             tag = 1;
@@ -132,7 +150,7 @@ async fn hand_on(client: TcpStream, server: TcpStream, seen: Arc<Mutex<Vec<Insta
 async fn status_updates_are_paced_however_fast_transactions_come() {
     let cluster = Cluster::shared(18);
     let dbname = cluster.create_database().await;
-    let seen = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::new(Seen::default());
     let port = proxy(cluster.port(), Arc::clone(&seen), 0).await;
     let entry = cluster.entry(&dbname).replace(&cluster.port().to_string(), &port.to_string());
     let mut slotd = Slotd::run(&entry);
@@ -143,7 +161,7 @@ async fn status_updates_are_paced_however_fast_transactions_come() {
         client.batch_execute("INSERT INTO t DEFAULT VALUES").await.unwrap();
     }
     slotd.await_acknowledged(cluster, &dbname).await;
-    are_paced(&seen);
+    are_paced(&seen.updates);
     assert_eq!(slotd.lines(&dbname).len(), 2000);
 }
 
@@ -160,7 +178,7 @@ async fn keepalive_storms_are_answered_at_their_pace_and_hold_back_no_change() {
     for storm in [0, 400] {
         let cluster = Cluster::shared(18);
         let (quiet, busy) = (cluster.create_database().await, cluster.create_database().await);
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::new(Seen::default());
         let port = proxy(cluster.port(), Arc::clone(&seen), storm).await;
         let entry = cluster.entry(&quiet).replace(&cluster.port().to_string(), &port.to_string());
         let mut slotd = Slotd::run(&entry);
@@ -173,8 +191,41 @@ async fn keepalive_storms_are_answered_at_their_pace_and_hold_back_no_change() {
         }
         stop.cancel();
         assert!(writer.await.unwrap() > 100);
-        are_paced(&seen);
+        are_paced(&seen.updates);
         assert_eq!(slotd.lines(&quiet).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_told_to_spare_its_keepalives_as_long_as_others_are_busy() {
+    for major in [15, 18] {
+        let cluster = Cluster::start(major, &Options::default());
+        let (quiet, busy) = (cluster.create_database().await, cluster.create_database().await);
+        let seen = Arc::new(Seen::default());
+        let port = proxy(cluster.port(), Arc::clone(&seen), 0).await;
+        let entry = cluster.entry(&quiet).replace(&cluster.port().to_string(), &port.to_string());
+        let mut slotd = Slotd::run(&entry);
+        slotd.await_state(&quiet, "streaming").await;
+        let stop = CancellationToken::new();
+        let writer = tokio::spawn(keep_busy(cluster.connect(&busy).await, stop.clone()));
+        let ahead = "SELECT count(*) FROM pg_stat_replication WHERE write_lsn > sent_lsn";
+        cluster.await_value("postgres", ahead, "1").await;
+        let commits = async || cluster.value(&busy, "SELECT count(*) FROM busy").await.unwrap().parse::<u64>().unwrap();
+        let (before, keepalives) = (commits().await, seen.keepalives.load(Ordering::Relaxed));
+        // The slot goes on all the same, and no position is acknowledged that was not received.
+        slotd.await_acknowledged(&cluster, &quiet).await;
+        let beyond = "SELECT count(*) FROM pg_stat_replication WHERE flush_lsn > sent_lsn";
+        assert_eq!(cluster.value("postgres", beyond).await.as_deref(), Some("0"));
+        let (commits, keepalives) = (commits().await - before, seen.keepalives.load(Ordering::Relaxed) - keepalives);
+        assert!(commits > 100, "PostgreSQL {major}: not busy at all: {commits} commits");
+        assert!(keepalives < commits / 10, "PostgreSQL {major}: {keepalives} keepalives for {commits} commits");
+        // What changes here arrives, and a quiet server is taken at its word again.
+        cluster.execute(&quiet, "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await;
+        slotd.await_acknowledged(&cluster, &quiet).await;
+        assert_eq!(slotd.lines(&quiet).len(), 1);
+        stop.cancel();
+        writer.await.unwrap();
+        cluster.await_value("postgres", ahead, "0").await;
     }
 }
 
