@@ -2,21 +2,25 @@
 //!
 //! To standard error: as text for people, in colour on a terminal, or as JSON for machines. Under systemd, where standard
 //! error leads to the journal, each event goes to the journal itself, with its fields (`SLOTD_DATABASE`, `SLOTD_STATE`
-//! and so on) beside the message, so that `journalctl SLOTD_DATABASE=shop` finds them.
+//! and so on) beside the message, so that `journalctl SLOTD_DATABASE=shop` finds them. Nothing waits for a reader that
+//! does not read: see [`queue`].
 
+mod journal;
+mod queue;
 mod text;
 
 use std::io::{self, IsTerminal};
 
 use rustix::fs::fstat;
 use tracing::level_filters::LevelFilter;
-use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::LogLevel;
 use crate::status::LogSwitch;
+use journal::Entry;
+use queue::Queue;
 use text::Text;
 
 /// Whether `stream` is shown in colour: it is a terminal, and `NO_COLOR` is not set, or empty.
@@ -61,13 +65,23 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
+/// There is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("the log can't begin: {0}")]
+    Second(#[source] TryInitError),
+    #[error("the log can't begin: no thread can be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
 /// Sends the log of this process to where it belongs, from `level` up. What is returned changes the level.
 ///
 /// # Errors
-/// The process has a log already.
-pub fn init(format: LogFormat, level: LogLevel) -> Result<LogSwitch, TryInitError> {
+/// See [`LogError`].
+pub fn init(format: LogFormat, level: LogLevel) -> Result<LogSwitch, LogError> {
     let (filter, handle) = reload::Layer::new(LevelFilter::from(level));
-    tracing_subscriber::registry().with(destination(format).with_filter(filter)).try_init()?;
+    let destination = destination(format).map_err(LogError::Thread)?;
+    tracing_subscriber::registry().with(destination.with_filter(filter)).try_init().map_err(LogError::Second)?;
     std::panic::set_hook(Box::new(tell_panic));
     Ok(LogSwitch::new(level, move |level| {
         // It fails only once the log is gone, and then nobody reads it.
@@ -75,27 +89,23 @@ pub fn init(format: LogFormat, level: LogLevel) -> Result<LogSwitch, TryInitErro
     }))
 }
 
-fn destination(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let layer = fmt::layer().with_writer(io::stderr).with_target(false);
+fn destination(format: LogFormat) -> io::Result<Box<dyn Layer<Registry> + Send + Sync>> {
+    let layer = fmt::layer().with_target(false);
     let journal = leads_to_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
-    match format {
-        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+    Ok(match format {
+        LogFormat::Json => {
+            let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            layer.with_writer(Queue::start(io::stderr())?).boxed()
+        }
         LogFormat::Text => {
             // Without its socket, what is written to standard error gets there all the same, as text.
-            if journal && let Ok(journald) = tracing_journald::layer() {
-                return journald
-                    .with_syslog_identifier("slotd".to_owned())
-                    .with_field_prefix(Some("SLOTD".to_owned()))
-                    .with_priority_mappings(PriorityMappings {
-                        info: Priority::Informational,
-                        debug: Priority::Debug,
-                        ..PriorityMappings::new()
-                    })
-                    .boxed();
+            if journal && let Ok(socket) = journal::Socket::open() {
+                return Ok(layer.with_ansi(false).event_format(Entry).with_writer(Queue::start(socket)?).boxed());
             }
-            layer.with_ansi(has_colour(&io::stderr())).event_format(Text { time: !journal }).boxed()
+            let layer = layer.with_ansi(has_colour(&io::stderr())).event_format(Text { time: !journal });
+            layer.with_writer(Queue::start(io::stderr())?).boxed()
         }
-    }
+    })
 }
 
 /// Whether `variable`, `$JOURNAL_STREAM`, names our standard error by device and inode: a variable alone may be left over

@@ -27,7 +27,7 @@ pub use counters::{Counts, SinkCounts};
 pub use database::DatabaseStatus;
 pub use health::{DatabaseHealth, Health, LagHealth};
 pub use lag::Lag;
-pub use log_switch::LogSwitch;
+pub use log_switch::{LOST_LINES, LogSwitch};
 pub use model::{Condition, Finding, Holder, Positions, Reason, SqlState, State, Trouble, WalUse};
 pub use registry::{AgentStatus, Registry};
 pub use reporter::Reporter;

@@ -10,6 +10,7 @@
 mod families;
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -20,7 +21,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text
 use prometheus_client::metrics::MetricType;
 
 use super::answer::{NO_SNIFF, NO_STORE, summary};
-use crate::status::{AgentStatus, Counts, DatabaseHealth, Health, Registry, WalUse};
+use crate::status::{AgentStatus, Counts, DatabaseHealth, Health, LOST_LINES, Registry, WalUse};
 pub(super) use families::FAMILIES;
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
@@ -50,13 +51,14 @@ struct Seen {
     health: Health,
     /// Of each database, in the order of `health`.
     counts: Vec<Counts>,
+    lost_log_lines: u64,
 }
 
 impl Seen {
     fn new(registry: &Registry) -> Self {
         let health = registry.health(Timestamp::now());
         let counts = health.databases.iter().map(|database| registry.counts(&database.name)).collect();
-        Self { agent: registry.agent(), health, counts }
+        Self { agent: registry.agent(), health, counts, lost_log_lines: LOST_LINES.load(Ordering::Relaxed) }
     }
 }
 
@@ -71,6 +73,7 @@ pub(super) struct Family {
 /// Where a metric comes from, and whether it is a counter.
 enum Read {
     Agent(fn(&Seen, &mut Samples)),
+    AgentCounter(fn(&Seen, &mut Samples)),
     Counter(fn(&Counts, &mut Samples)),
     Database(fn(&DatabaseHealth, &mut Samples)),
     /// Of a slot that was seen; with the label `slot`.
@@ -125,13 +128,13 @@ impl Collector for Seen {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for family in FAMILIES {
             let mut samples = Samples::default();
-            if let Read::Agent(read) = family.read {
+            if let Read::Agent(read) | Read::AgentCounter(read) = family.read {
                 read(self, &mut samples);
             }
             for (database, counts) in self.health.databases.iter().zip(&self.counts) {
                 samples.common = vec![("database", database.name.to_string())];
                 match family.read {
-                    Read::Agent(_) => {}
+                    Read::Agent(_) | Read::AgentCounter(_) => {}
                     Read::Counter(read) => read(counts, &mut samples),
                     Read::Database(read) => read(database, &mut samples),
                     Read::Slot(read) => {
@@ -143,7 +146,9 @@ impl Collector for Seen {
                 }
             }
             let (kind, name) = match family.read {
-                Read::Counter(_) => (MetricType::Counter, family.name.trim_end_matches("_total")),
+                Read::AgentCounter(_) | Read::Counter(_) => {
+                    (MetricType::Counter, family.name.trim_end_matches("_total"))
+                }
                 Read::Agent(_) | Read::Database(_) | Read::Slot(_) => (MetricType::Gauge, family.name),
             };
             let mut metric = encoder.encode_descriptor(name, family.help, None, kind)?;

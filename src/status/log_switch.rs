@@ -1,9 +1,13 @@
 //! The level of the log, which can be changed while slotd runs.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use crate::config::LogLevel;
+
+/// Lines of this process's log that were lost, since nobody read it.
+pub static LOST_LINES: AtomicU64 = AtomicU64::new(0);
 
 /// Knows the level of the log and changes it.
 pub struct LogSwitch {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::support::{Cluster, Options, Slotd};
 
@@ -70,22 +71,11 @@ async fn a_server_that_stays_away_is_one_line_and_one_when_it_is_back() {
     assert_eq!(log.matches("can't be observed").count(), 1, "{log}");
 }
 
-/// Splits one datagram of the journal's native protocol, in the form with lengths that any value fits into.
-fn fields(mut entry: &[u8]) -> BTreeMap<String, String> {
-    let mut fields = BTreeMap::new();
-    while let Some(end) = entry.iter().position(|byte| *byte == b'\n') {
-        let name = String::from_utf8(entry[..end].to_vec()).unwrap();
-        entry = &entry[end + 1..];
-        if let Some((name, value)) = name.split_once('=') {
-            fields.insert(name.to_owned(), value.to_owned());
-            continue;
-        }
-        let (length, rest) = entry.split_at(8);
-        let length = usize::try_from(u64::from_le_bytes(length.try_into().unwrap())).unwrap();
-        fields.insert(name, String::from_utf8(rest[..length].to_vec()).unwrap());
-        entry = &rest[length + 1..];
-    }
-    fields
+/// Splits one datagram of the journal's native protocol, in the form for values without a line break.
+fn fields(entry: &[u8]) -> BTreeMap<String, String> {
+    let lines = std::str::from_utf8(entry).unwrap().lines().filter(|line| !line.is_empty());
+    let split = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    lines.map(|line| split(line).unwrap_or_else(|| panic!("no field: {line}"))).collect()
 }
 
 /// Reads entries until one fits.
@@ -164,6 +154,67 @@ async fn the_journal_is_used_only_if_standard_error_leads_there_and_its_socket_a
     let log = slotd.log();
     let time = log[before..].split(' ').next().unwrap().to_owned();
     assert!(time.parse::<jiff::Timestamp>().is_ok(), "{log}");
+}
+
+/// Has `slotd`, whose log nobody reads, log until lines are lost, and then stream, answer and stop as ever.
+async fn work_with_a_stuck_log(slotd: &mut Slotd, cluster: &Cluster, dbname: &str) {
+    slotd.await_state(dbname, "streaming").await;
+    cluster.execute(dbname, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    let mut id = 0;
+    loop {
+        // A reload with another level is told each time, and so is a file that is rejected.
+        for level in ["trace", "info", "no level"] {
+            slotd.configure(&format!("agent.log = \"{level}\"\n{}", cluster.entry(dbname)));
+            let (_, _) = slotd.command_output(&["reload"]).await;
+        }
+        id += 1;
+        cluster.execute(dbname, &format!("INSERT INTO t VALUES ({id})")).await;
+        slotd.await_acknowledged(cluster, dbname).await;
+        let (_, metrics) = slotd.get("/metrics").await.unwrap();
+        let lost = metrics.lines().find_map(|line| line.strip_prefix("slotd_log_lines_lost_total ")).unwrap();
+        if lost != "0" {
+            break;
+        }
+    }
+    assert_eq!(slotd.lines(dbname).len(), id);
+    assert_eq!(slotd.health(dbname).await["state"], "streaming");
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nothing_and_says_how_much_of_it_is_lost() {
+    let cluster = Cluster::shared(18);
+    let dbname = cluster.create_database().await;
+    let mut slotd = Slotd::new(&format!("agent.log = \"trace\"\n{}", cluster.entry(&dbname)));
+    let log = slotd.start_with_log_piped();
+    work_with_a_stuck_log(&mut slotd, cluster, &dbname).await;
+    let mut lines = BufReader::new(log).lines();
+    let told = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("lines of the log are lost") {
+                return line;
+            }
+        }
+        panic!("nothing is said of the lines that are lost");
+    };
+    let told = tokio::time::timeout(Duration::from_secs(60), told).await.unwrap();
+    assert!(told.contains(" WARN "), "{told}");
+    // From here on nobody reads it again, and it ends all the same.
+    assert!(slotd.sigterm().await.success());
+}
+
+#[tokio::test]
+async fn a_journal_that_hangs_stops_nothing() {
+    let cluster = Cluster::shared(18);
+    let dbname = cluster.create_database().await;
+    let mut slotd = Slotd::new(&format!("agent.log = \"trace\"\n{}", cluster.entry(&dbname)));
+    let folder = slotd.config_path().with_file_name("journal");
+    fs::create_dir(&folder).unwrap();
+    let _unread = UnixDatagram::bind(folder.join("socket")).unwrap();
+    let log = slotd.config_path().with_file_name("log");
+    slotd.set_env("JOURNAL_STREAM", &journal_stream(&log));
+    slotd.start_with_journal(&folder);
+    work_with_a_stuck_log(&mut slotd, cluster, &dbname).await;
+    assert!(slotd.sigterm().await.success());
 }
 
 #[tokio::test]

@@ -34,6 +34,13 @@ pub(in crate::http) const FAMILIES: &[Family] = &[
             out.gauge(&[], seconds(seen.agent.config_loaded));
         },
     ),
+    agent_counter(
+        "slotd_log_lines_lost_total",
+        "Lines of the log that were lost, since nobody read it.",
+        |seen, out| {
+            out.counter(&[], seen.lost_log_lines);
+        },
+    ),
     database("slotd_up", "1 while the database is streaming.", |one, out| {
         out.gauge(&[], flag(one.state == State::Streaming));
     }),
@@ -196,6 +203,10 @@ const VERDICTS: &[&str] = &["pass", "warn", "fail"];
 
 const fn agent(name: &'static str, help: &'static str, read: fn(&Seen, &mut Samples)) -> Family {
     Family { name, help, read: Read::Agent(read) }
+}
+
+const fn agent_counter(name: &'static str, help: &'static str, read: fn(&Seen, &mut Samples)) -> Family {
+    Family { name, help, read: Read::AgentCounter(read) }
 }
 
 const fn database(name: &'static str, help: &'static str, read: fn(&DatabaseHealth, &mut Samples)) -> Family {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use super::guard::{Folder, User};
 use super::http;
@@ -129,6 +129,15 @@ impl Slotd {
         let stdout = child.stdout.take().unwrap();
         self.child = Some(child);
         stdout
+    }
+
+    /// `slotd run` whose log is a pipe; gives its other end.
+    pub(crate) fn start_with_log_piped(&mut self) -> ChildStderr {
+        assert!(self.child.is_none(), "slotd runs already");
+        let mut child = self.command(&["run"]).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        self.child = Some(child);
+        stderr
     }
 
     /// Another command on the same configuration, state and socket, to its end: status, standard output, and behind it
