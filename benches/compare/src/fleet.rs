@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
+use tokio_postgres::Client;
 
 use crate::agent::Agent;
 use crate::contender::entry;
@@ -58,18 +59,44 @@ pub(crate) async fn idle(options: &Options, tools: &Tools) -> Result<Idle, Failu
     let slots = scaled(100, options);
     let place = place(DATABASES).await?;
     load::prepare(&place).await?;
+    let client = place.connect(BENCH).await?;
+    let rows = async || -> Result<f64, Failure> { Ok(value(&client, "SELECT count(*) FROM events").await?.parse()?) };
+    let length = Duration::from_secs(30).mul_f64(options.scale).max(Duration::from_secs(4));
+    // The first seconds are those of warm caches and the first table.
+    load::run(&place, tools, RATE, Duration::from_secs(2)).await?;
+    let (before, clock) = (rows().await?, tokio::time::Instant::now());
+    load::run(&place, tools, RATE, length / 3).await?;
+    let alone = (rows().await? - before) / clock.elapsed().as_secs_f64();
     let mut agent = Agent::new()?;
     agent.start(tools, "", &entries(&place, slots, DATABASES))?;
     agent.streams().await?;
     load::run(&place, tools, RATE, Duration::from_secs(2)).await?;
-    let client = place.connect(BENCH).await?;
-    let rows = async || -> Result<f64, Failure> { Ok(value(&client, "SELECT count(*) FROM events").await?.parse()?) };
-    let (before, cpu_before, clock) = (rows().await?, cpu(agent.pid()?)?, tokio::time::Instant::now());
-    load::run(&place, tools, RATE, Duration::from_secs(30).mul_f64(options.scale).max(Duration::from_secs(4))).await?;
-    let (after, cpu_after, elapsed) = (rows().await?, cpu(agent.pid()?)?, clock.elapsed().as_secs_f64());
+    let walsenders = walsenders(&client).await?;
+    let costs = || -> Result<_, Failure> {
+        let server = walsenders.iter().map(|pid| cpu(*pid)).sum::<Result<Duration, Failure>>()?;
+        Ok((cpu(agent.pid()?)?, server))
+    };
+    let (before, (cpu_before, server_before)) = (rows().await?, costs()?);
+    let clock = tokio::time::Instant::now();
+    load::run(&place, tools, RATE, length).await?;
+    let (after, (cpu_after, server_after)) = (rows().await?, costs()?);
+    let elapsed = clock.elapsed().as_secs_f64();
     agent.stop().await?;
-    let cpu_percent = (cpu_after - cpu_before).as_secs_f64() / elapsed * 100.0;
-    Ok(Idle { slots, wanted: RATE, reached: (after - before) / elapsed, cpu_percent })
+    let percent = |cpu: Duration| cpu.as_secs_f64() / elapsed * 100.0;
+    Ok(Idle {
+        slots,
+        wanted: RATE,
+        reached: (after - before) / elapsed,
+        alone,
+        cpu_percent: percent(cpu_after - cpu_before),
+        server_cpu_percent: percent(server_after - server_before),
+    })
+}
+
+/// The processes that serve the slots.
+async fn walsenders(client: &Client) -> Result<Vec<u32>, Failure> {
+    let pids = "SELECT string_agg(pid::text, ' ') FROM pg_stat_replication";
+    Ok(value(client, pids).await?.split_whitespace().map(str::parse).collect::<Result<_, _>>()?)
 }
 
 /// Memory of slots that have nothing to do.

@@ -20,7 +20,7 @@ use crate::agent::Agent;
 use crate::contender::{changes, entry};
 use crate::load;
 use crate::options::Options;
-use crate::place::{BENCH, Place};
+use crate::place::{BENCH, Place, value};
 use crate::process::cpu;
 use crate::results::{Latency, Percentiles};
 use crate::server::Failure;
@@ -61,9 +61,11 @@ pub(crate) async fn run(rate: u32, options: &Options, tools: &Tools) -> Result<L
     stop.store(true, Ordering::Relaxed);
     let seen = watch.await??;
     agent.stop().await?;
+    let lines = lines(&changes(agent.folder())?[0])?;
+    are_all(&lines, &place).await?;
     let mut delays = Vec::new();
     let (mut first, mut last) = (Timestamp::MAX, Timestamp::MIN);
-    for (end, committed) in lines(&changes(agent.folder())?[0])? {
+    for Line { end, committed, .. } in lines {
         if committed < begun {
             continue;
         }
@@ -104,8 +106,35 @@ fn watch(path: &Path, stop: &AtomicBool) -> Result<Seen, Failure> {
     Ok(seen)
 }
 
-/// Where each line ends, and when it was committed.
-fn lines(path: &Path) -> Result<Vec<(u64, Timestamp)>, Failure> {
+/// One line of the file.
+struct Line {
+    /// Where it ends.
+    end: u64,
+    committed: Timestamp,
+    /// The key of its row.
+    id: u64,
+}
+
+/// Whether each row of the table has a line, and one alone.
+async fn are_all(lines: &[Line], place: &Place) -> Result<(), Failure> {
+    let client = place.connect(BENCH).await?;
+    let sum = "SELECT format('%s %s', count(*), coalesce(sum(hashint8(id)::numeric), 0)) FROM events";
+    let mut ids: Vec<_> = lines.iter().map(|line| line.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let list = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    let ours = format!(
+        "SELECT format('%s %s', count(*), coalesce(sum(hashint8(id)::numeric), 0)) FROM unnest('{{{list}}}'::int8[]) AS id"
+    );
+    let (table, file) = (value(&client, sum).await?, value(&client, &ours).await?);
+    if ids.len() == lines.len() && table == file {
+        return Ok(());
+    }
+    Err(format!("{} lines with {} rows, {file}; the table has {table}", lines.len(), ids.len()).into())
+}
+
+/// Its lines.
+fn lines(path: &Path) -> Result<Vec<Line>, Failure> {
     let mut file = BufReader::new(File::open(path)?);
     let (mut line, mut end, mut lines) = (String::new(), 0, Vec::new());
     loop {
@@ -117,7 +146,9 @@ fn lines(path: &Path) -> Result<Vec<(u64, Timestamp)>, Failure> {
         end += len as u64;
         let (_, rest) = line.split_once("\"commit_timestamp\":\"").ok_or("a line without a time")?;
         let (time, _) = rest.split_once('"').ok_or("a line without a time")?;
-        lines.push((end, time.parse()?));
+        let id = line.strip_prefix("{\"record\":{\"id\":").and_then(|rest| rest.split_once(','));
+        let (id, _) = id.ok_or("a line without a key")?;
+        lines.push(Line { end, committed: time.parse()?, id: id.parse()? });
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::backlog::BACKLOGS;
-use crate::figures::figures;
+use crate::figures::{Verdict, figures};
 use crate::results::{Backlog, Measured, Part, Percentiles, Results, Run, Spread, Starts};
 use crate::server::Failure;
 
@@ -25,7 +25,11 @@ pub(crate) fn write(folder: &Path, results: &Results) -> Result<(), Failure> {
 fn all(results: &Results) -> String {
     let mut text = "### The figures\n\n| figure | bound | measured | reached |\n|---|---|---|---|\n".to_owned();
     for figure in figures(results) {
-        let reached = if figure.is_reached() { "yes" } else { "**no**" };
+        let reached = match figure.verdict() {
+            Verdict::Reached => "yes".to_owned(),
+            Verdict::Missed => "**no**".to_owned(),
+            Verdict::Void(why) => format!("does not count: {why}"),
+        };
         line(&mut text, &format!("| {} | {} | {} | {reached} |", figure.name, figure.bound(), figure.measured()));
     }
     text.push('\n');
@@ -60,9 +64,9 @@ pub(crate) fn of_part(name: &str, part: &Part) -> String {
         Some(Measured::Idle(idle)) => line(
             &mut text,
             &format!(
-                "{} idle slots beside a database that writes {:.0} transactions a second ({} were asked for): {:.1} % of a \
-                 core.\n",
-                idle.slots, idle.reached, idle.wanted, idle.cpu_percent
+                "{} idle slots beside a database that writes {:.0} transactions a second ({} were asked for, and {:.0} came \
+                 without the slots): {:.1} % of a core, and {:.0} % for the server's walsenders.\n",
+                idle.slots, idle.reached, idle.wanted, idle.alone, idle.cpu_percent, idle.server_cpu_percent
             ),
         ),
         Some(Measured::Memory(memory)) => line(
@@ -127,10 +131,7 @@ fn of_backlog(text: &mut String, name: &str, backlog: &Backlog) {
             ),
         );
         if let Some(from_first) = Spread::of(runs.iter().filter_map(|run| run.from_first)) {
-            let ratio = backlog.runs("slotd").and_then(|own| {
-                let pairs = own.iter().zip(runs);
-                Spread::of(pairs.filter_map(|(own, run)| Some(own.wall / run.from_first?)))
-            });
+            let ratio = backlog.ratio_from_first("slotd", contender);
             let ratio = ratio.map_or_else(String::new, |ratio| ratio.show(2));
             line(text, &format!("| {contender}, from its first event | {} | {ratio} | | | | |", from_first.show(2)));
         }

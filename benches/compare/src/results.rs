@@ -97,7 +97,11 @@ pub(crate) struct Idle {
     pub(crate) slots: usize,
     pub(crate) wanted: u32,
     pub(crate) reached: f64,
+    /// What came before, without any slot.
+    pub(crate) alone: f64,
     pub(crate) cpu_percent: f64,
+    /// The same of the server's processes that serve the slots, all together.
+    pub(crate) server_cpu_percent: f64,
 }
 
 /// What a slot costs in memory.
@@ -159,6 +163,12 @@ impl Backlog {
     pub(crate) fn ratio(&self, contender: &str, other: &str, figure: impl Fn(&Run) -> f64) -> Option<Spread> {
         let pairs = self.runs(contender)?.iter().zip(self.runs(other)?);
         Spread::of(pairs.map(|(run, other)| figure(run) / figure(other)))
+    }
+
+    /// How the wall time of `contender` stands to that of `other` from its first event on, round by round.
+    pub(crate) fn ratio_from_first(&self, contender: &str, other: &str) -> Option<Spread> {
+        let pairs = self.runs(contender)?.iter().zip(self.runs(other)?);
+        Spread::of(pairs.filter_map(|(run, other)| Some(run.wall / other.from_first?)))
     }
 
     /// CPU-seconds of `run`'s client for a million changes.
