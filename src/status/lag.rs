@@ -36,12 +36,13 @@ pub struct Lag {
 impl Lag {
     /// Takes in what `positions` say at `now`.
     pub(super) fn note(&mut self, positions: &Positions, now: Timestamp) {
-        let (Some(wal_end), Some(done)) = (positions.wal_end, positions.done()) else { return };
-        if wal_end <= done {
+        let unsafe_end = positions.wal_end.filter(|wal_end| positions.done().is_some_and(|done| done < *wal_end));
+        let (Some(wal_end), Some(done)) = (unsafe_end, positions.done()) else {
+            // Nothing is behind; or the positions begin anew, and what was seen is of another history.
             self.marks.clear();
             self.newest = None;
             return;
-        }
+        };
         if self.newest.is_none_or(|newest| newest.wal_end < wal_end) {
             let mark = Mark { wal_end, seen: now };
             self.newest = Some(mark);
@@ -140,6 +141,17 @@ mod tests {
         lag.note(&now, at(0));
         now.oldest_commit = Some(at(-3_600));
         assert_eq!(lag.at(&now, at(0)), Some(Duration::from_secs(3_600)));
+    }
+
+    #[test]
+    fn what_was_seen_of_another_history_is_no_lag() {
+        let mut lag = Lag::default();
+        lag.note(&positions(900, 100), at(0));
+        // A slot that was made anew: its own WAL end is not known yet.
+        lag.note(&Positions { durable: Some(Lsn(50)), ..Positions::default() }, at(100));
+        let now = positions(60, 50);
+        lag.note(&now, at(101));
+        assert_eq!(lag.at(&now, at(103)), Some(Duration::from_secs(2)));
     }
 
     #[test]

@@ -92,19 +92,21 @@ impl Reporter {
         let entered = self.modify(|status| {
             let before = (status.condition.state(), status.since);
             let told = status.enter(condition, failed, now());
-            (before != (status.condition.state(), status.since), told)
+            (before != (status.condition.state(), status.since), told.map(|count| (status.clone(), count)))
         });
         let (changed, told) = entered.unwrap_or_default();
-        self.tell_condition(told);
         // What is not logged again, since it comes and goes, is shown all the same.
-        if changed && told.is_none() {
+        let shown = changed && told.is_none();
+        self.tell_condition(told);
+        if shown {
             self.seat.registry.changed();
         }
     }
 
-    fn tell_condition(&self, told: Option<Count>) {
-        if let Some(count) = told {
-            log_condition(&self.status(), count);
+    /// Logs the condition as it was when that was decided: it may be another one by now.
+    fn tell_condition(&self, told: Option<(DatabaseStatus, Count)>) {
+        if let Some((status, count)) = told {
+            log_condition(&status, count);
             self.seat.registry.changed();
         }
     }
@@ -130,7 +132,7 @@ impl Reporter {
             }
             let positions = status.positions;
             status.lag.note(&positions, now);
-            status.steady(now)
+            status.steady(now).map(|count| (status.clone(), count))
         });
         self.tell_condition(told.flatten());
     }

@@ -4,6 +4,7 @@
 //! [`AGAIN`]; so is one of several that come in turn, and a stream that breaks each time soon after it began. Yet what
 //! the log said last is never untrue for long: a state that is back is logged anew once it has lasted for [`STEADY`].
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,7 +23,9 @@ const MOST: usize = 16;
 pub(super) struct Told {
     said: Vec<Said>,
     /// What the log says now.
-    last: Option<(State, Option<Reason>)>,
+    last: Option<What>,
+    /// What was reported last, and since when nothing else was.
+    current: Option<(What, Timestamp)>,
     /// Tries and streams that ended in trouble.
     failures: u32,
     /// Since when there has been trouble.
@@ -31,9 +34,16 @@ pub(super) struct Told {
 
 /// One sentence of the log, without its figures: one with a position that moves is not another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Said {
-    what: (State, Option<Reason>),
+struct What {
+    state: State,
+    reason: Option<Reason>,
     words: String,
+}
+
+/// What was said before, and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
+    what: What,
     first: Timestamp,
     last: Timestamp,
     /// Of a trouble, how often it came; else how many there had been of any when this was logged.
@@ -57,9 +67,15 @@ impl Told {
         failed: bool,
         now: Timestamp,
     ) -> Option<Count> {
-        let (what, words) = (of(condition), words(condition));
-        let trouble = matches!(what.0, State::Failed | State::Lost | State::Retrying | State::Waiting);
-        let lasts = elapsed(entered, now) >= STEADY;
+        let what = What::of(condition);
+        let trouble = matches!(what.state, State::Failed | State::Lost | State::Retrying | State::Waiting);
+        let since = match &self.current {
+            Some((current, since)) if *current == what => *since,
+            _ => now,
+        };
+        self.current = Some((what.clone(), since));
+        // The sentence of a trouble may change while its state and its reason stay.
+        let lasts = elapsed(if trouble { since } else { entered }, now) >= STEADY;
         if trouble {
             if self.since.is_none() {
                 self.since = Some(now);
@@ -67,22 +83,22 @@ impl Told {
             }
             self.failures = self.failures.saturating_add(failed.into());
         }
-        let all = match (what.0, self.since) {
+        let all = match (what.state, self.since) {
             (State::Streaming, Some(since)) => Count { failures: self.failures, over: elapsed(since, now) },
             _ => Count::default(),
         };
-        let count = match self.said.iter_mut().find(|said| said.what == what && said.words == words) {
+        let count = match self.said.iter_mut().find(|said| said.what == what) {
             None => {
                 if self.said.len() == MOST {
                     self.said.remove(0);
                 }
                 let failures = if trouble { failed.into() } else { all.failures };
-                self.said.push(Said { what, words, first: now, last: now, failures });
+                self.said.push(Said { what: what.clone(), first: now, last: now, failures });
                 Some(all)
             }
             Some(said) if trouble => {
                 said.failures = said.failures.saturating_add(failed.into());
-                let untrue = self.last != Some(what) && lasts;
+                let untrue = self.last.as_ref() != Some(&what) && lasts;
                 let due = failed && elapsed(said.last, now) >= AGAIN;
                 (untrue || due).then(|| {
                     said.last = now;
@@ -90,7 +106,7 @@ impl Told {
                 })
             }
             Some(said) => {
-                let untrue = self.last != Some(what) || all.failures > said.failures;
+                let untrue = self.last.as_ref() != Some(&what) || all.failures > said.failures;
                 (untrue && lasts).then(|| {
                     said.failures = all.failures;
                     all
@@ -98,9 +114,9 @@ impl Told {
             }
         };
         if count.is_some() {
-            self.last = Some(what);
+            self.last = Some(what.clone());
         }
-        if what.0 == State::Disabled || what.0 == State::Streaming && lasts {
+        if what.state == State::Disabled || what.state == State::Streaming && lasts {
             self.said.retain(|said| said.what == what);
             self.said.iter_mut().for_each(|said| said.failures = 0);
             (self.failures, self.since) = (0, None);
@@ -114,19 +130,23 @@ impl Told {
     }
 }
 
-fn of(condition: &Condition) -> (State, Option<Reason>) {
-    (condition.state(), condition.trouble().map(|trouble| trouble.reason))
+impl What {
+    /// `condition` with a mark in its sentence in place of each number and each LSN.
+    fn of(condition: &Condition) -> Self {
+        let trouble = condition.trouble();
+        let sentence = trouble.map_or("", |trouble| trouble.sentence.as_str());
+        let words = sentence.split_inclusive(' ').map(|word| if is_figure(word.trim_end()) { "# " } else { word });
+        Self { state: condition.state(), reason: trouble.map(|trouble| trouble.reason), words: words.collect() }
+    }
 }
 
-/// The sentence of `condition` with a mark in place of each number and each LSN.
-fn words(condition: &Condition) -> String {
-    let sentence = condition.trouble().map_or("", |trouble| trouble.sentence.as_str());
-    let figure = |word: &str| {
-        let word = word.trim_matches(|c: char| c.is_ascii_punctuation());
-        word.contains(|c: char| c.is_ascii_digit())
-            && word.split('/').all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F' | b'.')))
-    };
-    sentence.split_inclusive(' ').map(|word| if figure(word.trim_end()) { "# " } else { word }).collect()
+/// Whether `word` is a number or an LSN. An address is another place, and not another number.
+fn is_figure(word: &str) -> bool {
+    let word = word.trim_end_matches(|c: char| c.is_ascii_punctuation());
+    let word = word.trim_start_matches(|c: char| c.is_ascii_punctuation() && c != ':');
+    word.contains(|c: char| c.is_ascii_digit())
+        && word.split('/').all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F' | b'.')))
+        && word.parse::<Ipv4Addr>().is_err()
 }
 
 #[cfg(test)]
@@ -144,11 +164,12 @@ mod tests {
 
     impl Log {
         fn report(&mut self, condition: &Condition, failed: bool, second: i64) -> Option<(u32, u64)> {
+            let state = (condition.state(), condition.trouble().map(|trouble| trouble.reason));
             let entered = match self.entered {
-                Some((what, entered)) if what == of(condition) => entered,
+                Some((before, entered)) if before == state => entered,
                 _ => second,
             };
-            self.entered = Some((of(condition), entered));
+            self.entered = Some((state, entered));
             let count = self.told.report(condition, at(entered), failed, at(second));
             count.map(|count| (count.failures, count.over.as_secs()))
         }
@@ -224,6 +245,35 @@ mod tests {
             assert!(log.fail(&says(&format!("table t{number}")), 3).is_some());
         }
         assert_eq!(log.told.said.len(), MOST, "memory has a bound");
+    }
+
+    #[test]
+    fn a_sentence_that_is_back_to_stay_is_told_again_though_state_and_reason_are_the_same() {
+        let says = |sentence: &str| Condition::Other(State::Retrying, Trouble::new(Reason::Connection, sentence, ""));
+        let (refused, silent) = (says("10.0.0.1:5432: refused"), says("10.0.0.1:5432: no answer"));
+        let mut log = Log::default();
+        assert!(log.fail(&refused, 0).is_some() && log.fail(&silent, 30).is_some());
+        // In turn, neither is: each is in the log, and will be again after ten minutes.
+        for second in [60, 120, 180] {
+            assert_eq!(log.fail(&refused, second), QUIET);
+            assert_eq!(log.fail(&silent, second + 30), QUIET);
+        }
+        assert_eq!(log.fail(&refused, 240), QUIET);
+        assert_eq!(log.fail(&refused, 250), Some((6, 250)), "the log said last that there is no answer");
+        assert_eq!(log.fail(&refused, 260), QUIET);
+    }
+
+    #[test]
+    fn addresses_are_no_figures() {
+        let says = |host: &str| {
+            let sentence = format!("the server at {host} (12 kB behind) does not answer");
+            Condition::Other(State::Retrying, Trouble::new(Reason::Connection, sentence, ""))
+        };
+        let mut log = Log::default();
+        for (host, told) in [("10.0.0.1", true), ("10.0.0.2", true), ("::1", true), ("::2", true), ("10.0.0.1", false)]
+        {
+            assert_eq!(log.fail(&says(host), 1).is_some(), told, "{host}");
+        }
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn counters_outlive_the_entry_that_a_reload_replaces_and_leave_with_the_file() {
 #[test]
 fn names_keep_the_conventions() {
     for Family { name, help, read } in FAMILIES {
-        assert_eq!(name.ends_with("_total"), matches!(read, Read::Counter(_)), "{name}");
+        assert_eq!(name.ends_with("_total"), matches!(read, Read::AgentCounter(_) | Read::Counter(_)), "{name}");
         assert!(name.starts_with("slotd_") && help.ends_with('.') && help.len() > 20, "{name}: {help}");
         for unit in ["bytes", "seconds", "ratio"] {
             let inside = name.trim_end_matches("_total").contains(unit);
