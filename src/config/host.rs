@@ -57,7 +57,10 @@ fn name(text: &str) -> Result<Host, Wrong> {
     }
     let is_label = |label: &str| (1..=MAX_LABEL_BYTES).contains(&label.len());
     // Where `getent` is asked, a name that begins with `-` would be an option.
-    if text.len() > MAX_HOST_BYTES || text.starts_with('-') || !text.trim_end_matches('.').split('.').all(is_label) {
+    if text.len() > MAX_HOST_BYTES
+        || text.starts_with('-')
+        || !text.strip_suffix('.').unwrap_or(text).split('.').all(is_label)
+    {
         return Err(Wrong::new("this is neither a host name nor an address"));
     }
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
@@ -112,6 +115,8 @@ mod tests {
             "999.1.1.1",
             "a b",
             "a..b",
+            "db..",
+            ".db",
             ".",
             "a,b",
             "db:5432",

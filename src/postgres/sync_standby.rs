@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::trouble::{Class, Diagnosis};
-use super::{Connector, SqlError, catalog};
+use super::{Connector, SqlError, SqlSession, catalog};
 use crate::config::{Connection, Database, Server};
 use crate::status::{Reason, Trouble};
 
@@ -48,11 +48,17 @@ type Last = Arc<tokio::sync::Mutex<Option<Look>>>;
 struct Look {
     begun: Instant,
     names: String,
+    /// The session that it was made in, for [`KEPT`]: a transaction that takes hours is looked after four times a second.
+    sql: Option<SqlSession>,
 }
 
+/// How long a session is kept for the next look.
+const KEPT: Duration = Duration::from_secs(1);
+
 impl Connector {
-    /// The server's `synchronous_standby_names` as it was at most `age` ago. However many ask, one session at a time is
-    /// opened for it, and closed again. It takes no turn: whoever asks may be what a COMMIT waits for.
+    /// The server's `synchronous_standby_names` as it was at most `age` ago. However many ask, and however often, one
+    /// session is open for it, and closed soon after the last look. It takes no turn: whoever asks may be what a COMMIT
+    /// waits for.
     ///
     /// # Errors
     /// The server refuses, or can't be reached.
@@ -62,17 +68,37 @@ impl Connector {
             let mut servers = self.looks.servers.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(servers.entry(to.server()).or_default())
         };
-        let mut last = last.lock().await;
-        if let Some(look) = &*last
+        let mut look = Arc::clone(&last).lock_owned().await;
+        if let Some(look) = &*look
             && look.begun + age >= asked
         {
             return Ok(look.names.clone());
         }
         let begun = Instant::now();
-        let sql = self.sql(to).await?;
-        let names = catalog::synchronous_standby_names(&sql).await?;
-        *last = Some(Look { begun, names: names.clone() });
+        let kept = match look.as_mut().and_then(|look| look.sql.take()) {
+            // It may have ended since.
+            Some(sql) => catalog::synchronous_standby_names(&sql).await.ok().map(|names| (sql, names)),
+            None => None,
+        };
+        let (sql, names) = match kept {
+            Some(kept) => kept,
+            None => {
+                let sql = self.sql(to).await?;
+                let names = catalog::synchronous_standby_names(&sql).await?;
+                (sql, names)
+            }
+        };
+        *look = Some(Look { begun, names: names.clone(), sql: Some(sql) });
+        tokio::spawn(close(last, begun));
         Ok(names)
+    }
+}
+
+/// Closes the session of the look that was begun at `begun`, unless another one has been made in it by then.
+async fn close(last: Last, begun: Instant) {
+    sleep(KEPT).await;
+    if let Some(look) = last.lock().await.as_mut().filter(|look| look.begun == begun) {
+        look.sql = None;
     }
 }
 

@@ -293,6 +293,35 @@ fn name_servers_are_asked_in_their_order_and_a_dead_one_stops_nothing() {
 }
 
 #[test]
+fn a_name_server_that_was_slow_once_is_believed_again() {
+    on_a_host(Network::Both, async |host| {
+        host.write("resolv.conf", "nameserver 127.0.0.53\nnameserver 127.0.0.54\n");
+        let (first, second) = (NameServer::at("127.0.0.53").await, NameServer::at("127.0.0.54").await);
+        let late = |name: &str, millis| {
+            for (kind, addresses) in [(RecordType::A, vec![HERE_V4.parse().unwrap()]), (RecordType::AAAA, Vec::new())] {
+                first.says_late(name, kind, Duration::from_millis(millis), Said::Addresses(addresses, 60));
+            }
+        };
+        late("slow.test", 1500);
+        // Slower than one that is in doubt is waited for, and quicker than one that is not.
+        for name in 0..200 {
+            late(&format!("db{name}.test"), 300);
+        }
+        let resolver = Resolver::new(config::Resolver::Hickory);
+        let sentence = look_up(&resolver, "slow.test").await.unwrap_err();
+        assert!(sentence.contains("127.0.0.54 (NXDOMAIN)"), "{sentence}");
+        assert_eq!(second.asked("slow.test", RecordType::A), 1);
+        for name in 0..200 {
+            match look_up(&resolver, &format!("db{name}.test")).await {
+                Ok(addresses) => return assert_eq!(addresses, [HERE_V4]),
+                Err(sentence) => assert!(sentence.contains("NXDOMAIN"), "{sentence}"),
+            }
+        }
+        panic!("the first name server is never believed again");
+    });
+}
+
+#[test]
 fn hundreds_of_names_are_resolved_at_once() {
     on_a_host(Network::Both, async |_| {
         let server = NameServer::at("127.0.0.53").await;

@@ -50,13 +50,35 @@ async fn a_stream_ends_when_the_server_begins_to_wait_for_it_and_goes_on_after_i
         set(&cluster, "FIRST 1 (standby1, *)").await;
         let health = slotd.await_state(&dbname, "failed").await;
         assert_eq!(health["reason"], "sync_standby", "{health:#}");
-        assert_eq!(cluster.value(&dbname, WALSENDERS).await.as_deref(), Some("0"));
+        cluster.await_value(&dbname, WALSENDERS, "0").await;
         cluster.execute(&dbname, "INSERT INTO t VALUES (1)").await;
         set(&cluster, "standby1").await;
         slotd.await_lines(&dbname, 1).await;
         slotd.await_state(&dbname, "streaming").await;
         assert_eq!(slotd.lines(&dbname).len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_transaction_that_takes_its_time_is_looked_after_in_one_session() {
+    let cluster = Cluster::start(18, &Options::default().set("log_connections", "on"));
+    let dbname = cluster.create_database().await;
+    cluster.execute(&dbname, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    let mut slotd = Slotd::new(&cluster.entry(&dbname));
+    slotd.set_env("SLOTD_STALL_AT", "FileHalfWritten");
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    cluster.execute(&dbname, "INSERT INTO t VALUES (1)").await;
+    slotd.await_log(|log| log.contains("stall point")).await;
+    let looked = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'slotd/%' AND datname = '{dbname}'
+        AND backend_type = 'client backend' AND query LIKE '%synchronous_standby_names%'"
+    );
+    cluster.await_value("postgres", &looked, "1").await;
+    // A sink that is stuck is told after five seconds; by then there were twenty looks.
+    slotd.await_until(&dbname, |health| health["reason"] == "sink").await;
+    let logins = cluster.log().matches(&format!("database={dbname} application_name=slotd/")).count();
+    assert!(logins < 10, "{logins} SQL sessions");
 }
 
 /// A primary whose sessions wait for their standbys, with a slotd that streams it, and behind that, in the server's order

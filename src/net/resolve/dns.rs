@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::error::{Missing, NameServerError, ResolveError, SaidBy};
 use super::{Answers, Families};
+use crate::task::joined;
 
 /// How long a name server is waited for before the next one is asked as well.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -130,9 +131,10 @@ enum Nothing {
     Unknown(Vec<(IpAddr, NameServerError)>),
 }
 
-/// Asks for one kind of record: the next server joins when one fails, or takes longer than [`PATIENCE`].
+/// Asks for one kind of record: the next server joins when one fails, or takes longer than [`PATIENCE`]. One that is slow
+/// is heard out even if another has answered, so that it is known when it answers again.
 async fn ask_in_turn(
-    servers: &[NameServer],
+    servers: &Arc<NameServers>,
     name: &Name,
     kind: RecordType,
     deadline: Instant,
@@ -141,30 +143,33 @@ async fn ask_in_turn(
     if usage::INVALID.zone_of(name) {
         return Err(Nothing::NoName(SaidBy::Never));
     }
-    let mut waiting = servers.iter();
+    let all = &servers.servers;
+    let mut waiting = all.iter().enumerate();
     let mut running = FuturesUnordered::new();
     let mut failures = Vec::new();
     loop {
         let mut patience = PATIENCE;
         let joining = waiting.next();
-        if let Some(server) = joining {
+        if let Some((at, server)) = joining {
             patience = server.patience();
-            running.push(server.ask(name.clone(), kind));
+            let (servers, name) = (Arc::clone(servers), name.clone());
+            running.push(tokio::spawn(async move { servers.servers[at].ask(name, kind).await }));
         }
         tokio::select! {
             biased;
-            Some(said) = running.next() => match said {
+            Some(said) = running.next() => match joined(said) {
                 Err(Nothing::Unknown(why)) => failures.extend(why),
                 known => return known,
             },
             () = sleep_until(deadline), if !running.is_empty() => {
-                let asked = servers[..servers.len() - waiting.len()].iter().map(|server| server.ip);
+                let asked = all[..all.len() - waiting.len()].iter().map(|server| server.ip);
                 let silent = asked.filter(|ip| !failures.iter().any(|(failed, _)| failed == ip)).collect::<Vec<_>>();
                 failures.extend(silent.into_iter().map(|ip| (ip, NameServerError::Silent)));
                 return Err(Nothing::Unknown(failures));
             }
             () = sleep(patience), if waiting.len() > 0 => {
-                if let Some(server) = joining {
+                // One in doubt may have answered another question meanwhile.
+                if let Some((_, server)) = joining.filter(|_| patience == PATIENCE) {
                     server.is_silent.store(true, Ordering::Relaxed);
                 }
             }
@@ -238,7 +243,7 @@ impl Asking {
         self.nothing_before.append(&mut self.nothing);
         for kind in self.families.records().iter().copied() {
             let (servers, name, deadline) = (Arc::clone(&self.servers), name.clone(), self.deadline);
-            let said = async move { (kind, ask_in_turn(&servers.servers, &name, kind, deadline).await) };
+            let said = async move { (kind, ask_in_turn(&servers, &name, kind, deadline).await) };
             self.running.push(said.boxed());
         }
     }
