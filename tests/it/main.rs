@@ -21,6 +21,8 @@ mod errors;
 #[cfg(test)]
 mod few_connections;
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod guard;
 #[cfg(test)]
 mod half_open;

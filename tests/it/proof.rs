@@ -20,7 +20,7 @@ fn sources(folder: &Path) -> String {
 }
 
 /// The cells of the rows of all tables, without their quotes.
-fn rows(page: &str) -> Vec<Vec<String>> {
+pub(crate) fn rows(page: &str) -> Vec<Vec<String>> {
     let cells = |row: &str| row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
     page.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|')).map(cells).collect()
 }

@@ -49,20 +49,24 @@ impl Agent {
 
     /// Returns once all of its databases stream, with the time since its start.
     pub(crate) async fn streams(&mut self) -> Result<Duration, Failure> {
+        let mut databases = Vec::new();
         loop {
             let process = self.process.as_mut().ok_or("slotd does not run")?;
             let elapsed = process.elapsed();
             let ended = process.look()?.is_some();
             if let Ok((_, health)) = http::get(&self.folder.path().join("run/slotd.sock"), "/health").await {
-                let health: Value = serde_json::from_str(&health)?;
-                let databases = health["databases"].as_array().map_or(&[][..], Vec::as_slice);
-                if !databases.is_empty() && databases.iter().all(|database| database["state"] == "streaming") {
+                let mut health: Value = serde_json::from_str(&health)?;
+                databases = health["databases"].as_array_mut().map(std::mem::take).unwrap_or_default();
+                if !databases.is_empty() && databases.iter().all(streams) {
                     return Ok(elapsed);
                 }
             }
             if ended || elapsed > PATIENCE {
                 let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-                return Err(format!("slotd does not stream: {log}").into());
+                let what = if ended { "has ended".to_owned() } else { missing(&databases) };
+                let log = log.lines().rev().take(20).collect::<Vec<_>>();
+                let log = log.into_iter().rev().collect::<Vec<_>>().join("\n");
+                return Err(format!("slotd {what} after {elapsed:.1?}; the end of its log:\n{log}").into());
             }
             sleep(Duration::from_millis(10)).await;
         }
@@ -72,4 +76,25 @@ impl Agent {
     pub(crate) async fn stop(&mut self) -> Result<Spent, Failure> {
         self.process.take().ok_or("slotd does not run")?.stop().await
     }
+}
+
+fn streams(database: &Value) -> bool {
+    database["state"] == "streaming"
+}
+
+/// Which of `databases` do not stream, and what slotd says of them.
+fn missing(databases: &[Value]) -> String {
+    /// More of them are alike.
+    const SHOWN: usize = 5;
+    if databases.is_empty() {
+        return "has not said what its databases do".to_owned();
+    }
+    let late: Vec<_> = databases.iter().filter(|database| !streams(database)).collect();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let says = |database: &&Value| {
+        let [name, state, sentence] = ["name", "state", "sentence"].map(|key| text(&database[key]));
+        format!("\n  {name} is {state}: {sentence}")
+    };
+    let shown: String = late.iter().take(SHOWN).map(says).collect();
+    format!("does not stream {} of {} databases{shown}\n ", late.len(), databases.len())
 }

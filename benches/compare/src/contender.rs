@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use slotd::lsn::Lsn;
 use slotd::storage::sealed;
@@ -63,7 +64,9 @@ pub(crate) struct Job<'a> {
 /// A slot that was drained.
 #[derive(Debug)]
 pub(crate) struct Drained {
-    /// From the start of the process until all was durable.
+    /// When its process was started.
+    pub(crate) began: Timestamp,
+    /// From then until all was durable.
     pub(crate) wall: Duration,
     /// From its first event on, where it tells.
     pub(crate) from_first: Option<Duration>,
@@ -121,7 +124,7 @@ impl Contender {
         let user = User { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
         let folder = Folder::new("drain", user)?;
         let mut process = Process::start(&mut self.command(job, folder.path())?)?;
-        let mut first = None;
+        let (began, mut first) = (process.began(), None);
         let wrong = |what: &str| -> Failure {
             let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
             format!("{} {what}: {log}", self.name()).into()
@@ -151,6 +154,7 @@ impl Contender {
             tokio::time::sleep(LOOK).await;
         };
         Ok(Drained {
+            began,
             wall,
             from_first: first.map(|first| wall.saturating_sub(first)),
             spent,

@@ -9,7 +9,7 @@ use crate::backlog::Backlog;
 use crate::check::{Expected, Rows};
 use crate::contender::{CONTENDERS, Contender, Job};
 use crate::options::Options;
-use crate::place::{BENCH, Place, finish};
+use crate::place::{BENCH, LOG_CONNECTIONS, Place, finish};
 use crate::process::{children, cpu_of_ended_children};
 use crate::results::{self, Run};
 use crate::server::Failure;
@@ -17,7 +17,7 @@ use crate::tools::Tools;
 
 /// Measures `backlog`.
 pub(crate) async fn run(backlog: &Backlog, options: &Options, tools: &Tools) -> Result<results::Backlog, Failure> {
-    let mut settings = Vec::new();
+    let mut settings = LOG_CONNECTIONS.to_vec();
     let plugins = tools.wal2json.as_ref().map(|folder| format!("$libdir:{}", folder.display()));
     if let (15, Ok(plugins)) = (backlog.major, &plugins) {
         settings.push(("dynamic_library_path", plugins.as_str()));
@@ -32,7 +32,8 @@ pub(crate) async fn run(backlog: &Backlog, options: &Options, tools: &Tools) -> 
     let asked: Vec<_> = CONTENDERS.into_iter().filter(wanted).collect();
     let (have, lack): (Vec<_>, Vec<_>) = asked.into_iter().partition(|contender| tools.lack(*contender).is_none());
     let lack = lack.into_iter().filter(|contender| *contender != Contender::Baseline);
-    let left_out = lack.filter_map(|contender| tools.lack(contender)).collect();
+    let why = |contender: Contender| Some((contender.name().to_owned(), tools.lack(contender)?));
+    let left_out = lack.filter_map(why).collect();
     let mut runs = vec![Vec::new(); have.len()];
     for round in 0..options.rounds as usize {
         for turn in 0..have.len() {
@@ -54,7 +55,15 @@ pub(crate) async fn run(backlog: &Backlog, options: &Options, tools: &Tools) -> 
     }
     let (rows, checksum) = expected.after.checksum();
     let contenders = have.iter().map(|contender| contender.name().to_owned()).zip(runs).collect();
-    Ok(results::Backlog { major: backlog.major, counts: expected.counts, rows, checksum, contenders, left_out })
+    Ok(results::Backlog {
+        major: backlog.major,
+        counts: expected.counts,
+        transactions: backlog.transactions(options.scale),
+        rows,
+        checksum,
+        contenders,
+        left_out,
+    })
 }
 
 /// Makes the slot `base`, then the backlog behind it. Gives what a drain has to lead to, where the last COMMIT ends, and
@@ -90,6 +99,7 @@ async fn turn_of(contender: Contender, job: &Job<'_>, client: &Client, expected:
     rustix::fs::sync();
     let postmaster = job.place.pid()?;
     let (processes, server_cpu) = (children(postmaster)?, cpu_of_ended_children(postmaster)?);
+    let logged = job.place.server.log().len();
     let drained = contender.drain(job).await?;
     // Their time counts once the server has taken their end.
     while children(postmaster)? > processes {
@@ -109,8 +119,10 @@ async fn turn_of(contender: Contender, job: &Job<'_>, client: &Client, expected:
     let sizes = drained.files.iter().map(|file| Ok(fs::metadata(file)?.len()));
     let bytes = sizes.sum::<Result<u64, Failure>>()?;
     drop(drained.folder);
+    let connected = job.place.first_connection(logged)?;
     Ok(Run {
-        wall: drained.wall.as_secs_f64(),
+        wall: drained.wall.as_secs_f64() - connected.duration_since(drained.began).as_secs_f64(),
+        process: drained.wall.as_secs_f64(),
         from_first: drained.from_first.map(|duration| duration.as_secs_f64()),
         cpu: drained.spent.cpu.as_secs_f64(),
         server_cpu: server_cpu.as_secs_f64(),

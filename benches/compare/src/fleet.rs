@@ -1,6 +1,6 @@
 //! Many slots: what idle ones cost, and how soon all stream.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 use tokio_postgres::Client;
@@ -11,8 +11,8 @@ use crate::load;
 use crate::options::Options;
 use crate::place::{BENCH, Place, value};
 use crate::process::{cpu, pss_kib};
-use crate::results::{Idle, Memory, Starts};
-use crate::server::Failure;
+use crate::results::{Idle, Load, Memory, Starts};
+use crate::server::{Failure, PATIENCE};
 use crate::tools::Tools;
 
 /// What a server needs for hundreds of walsenders.
@@ -57,40 +57,32 @@ fn scaled(number: usize, options: &Options) -> usize {
 /// CPU of slots that have nothing to do, beside a database that is busy and not streamed.
 pub(crate) async fn idle(options: &Options, tools: &Tools) -> Result<Idle, Failure> {
     let slots = scaled(100, options);
+    let length = Duration::from_secs(10).mul_f64(options.scale).max(Duration::from_secs(4));
     let place = place(DATABASES).await?;
     load::prepare(&place).await?;
-    let client = place.connect(BENCH).await?;
-    let rows = async || -> Result<f64, Failure> { Ok(value(&client, "SELECT count(*) FROM events").await?.parse()?) };
-    let length = Duration::from_secs(30).mul_f64(options.scale).max(Duration::from_secs(4));
     // The first seconds are those of warm caches and the first table.
     load::run(&place, tools, RATE, Duration::from_secs(2)).await?;
-    let (before, clock) = (rows().await?, tokio::time::Instant::now());
-    load::run(&place, tools, RATE, length / 3).await?;
-    let alone = (rows().await? - before) / clock.elapsed().as_secs_f64();
+    let alone = load::run(&place, tools, RATE, length).await?;
     let mut agent = Agent::new()?;
     agent.start(tools, "", &entries(&place, slots, DATABASES))?;
     agent.streams().await?;
     load::run(&place, tools, RATE, Duration::from_secs(2)).await?;
-    let walsenders = walsenders(&client).await?;
+    let walsenders = walsenders(&place.connect(BENCH).await?).await?;
     let costs = || -> Result<_, Failure> {
         let server = walsenders.iter().map(|pid| cpu(*pid)).sum::<Result<Duration, Failure>>()?;
         Ok((cpu(agent.pid()?)?, server))
     };
-    let (before, (cpu_before, server_before)) = (rows().await?, costs()?);
-    let clock = tokio::time::Instant::now();
-    load::run(&place, tools, RATE, length).await?;
-    let (after, (cpu_after, server_after)) = (rows().await?, costs()?);
-    let elapsed = clock.elapsed().as_secs_f64();
+    let (mut reached, mut cpu_percent, mut server_cpu_percent) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        let ((cpu, server), clock) = (costs()?, Instant::now());
+        reached.push(load::run(&place, tools, RATE, length).await?);
+        let ((cpu_after, server_after), elapsed) = (costs()?, clock.elapsed().as_secs_f64());
+        let percent = |cpu: Duration| cpu.as_secs_f64() / elapsed * 100.0;
+        cpu_percent.push(percent(cpu_after - cpu));
+        server_cpu_percent.push(percent(server_after - server));
+    }
     agent.stop().await?;
-    let percent = |cpu: Duration| cpu.as_secs_f64() / elapsed * 100.0;
-    Ok(Idle {
-        slots,
-        wanted: RATE,
-        reached: (after - before) / elapsed,
-        alone,
-        cpu_percent: percent(cpu_after - cpu_before),
-        server_cpu_percent: percent(server_after - server_before),
-    })
+    Ok(Idle { slots, load: Load { wanted: RATE, alone, reached }, cpu_percent, server_cpu_percent })
 }
 
 /// The processes that serve the slots.
@@ -138,7 +130,11 @@ pub(crate) async fn starts(options: &Options, tools: &Tools) -> Result<Starts, F
 /// Drops all slots and publications.
 async fn clear(place: &Place, databases: usize) -> Result<(), Failure> {
     let client = place.connect("postgres").await?;
-    while value(&client, "SELECT count(*) FROM pg_replication_slots WHERE active").await? != "0" {
+    let (active, clock) = ("SELECT count(*) FROM pg_replication_slots WHERE active", Instant::now());
+    while value(&client, active).await? != "0" {
+        if clock.elapsed() > PATIENCE {
+            return Err(format!("slotd has ended, and slots are active {PATIENCE:?} later").into());
+        }
         sleep(Duration::from_millis(10)).await;
     }
     client.batch_execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots").await?;

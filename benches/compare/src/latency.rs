@@ -20,14 +20,14 @@ use crate::agent::Agent;
 use crate::contender::{changes, entry};
 use crate::load;
 use crate::options::Options;
-use crate::place::{BENCH, Place, value};
+use crate::place::{BENCH, Place};
 use crate::process::cpu;
-use crate::results::{Latency, Percentiles};
+use crate::results::{Latency, Load, Percentiles};
 use crate::server::Failure;
 use crate::tools::Tools;
 
-/// How long transactions come at `SCALE` 1.
-const LENGTH: Duration = Duration::from_secs(30);
+/// How long transactions come in each round at `SCALE` 1.
+const LENGTH: Duration = Duration::from_secs(10);
 /// Between two looks at the sidecar.
 const LOOK: Duration = Duration::from_micros(250);
 
@@ -36,24 +36,31 @@ type Seen = Vec<(u64, Timestamp)>;
 
 /// Measures at `rate` transactions a second.
 pub(crate) async fn run(rate: u32, options: &Options, tools: &Tools) -> Result<Latency, Failure> {
+    let length = LENGTH.mul_f64(options.scale).max(Duration::from_secs(2));
     let place = Place::start(18, &[("synchronous_commit", "on")])?;
     load::prepare(&place).await?;
+    // The first second is that of warm caches and the first table.
+    load::run(&place, tools, rate, Duration::from_secs(1)).await?;
+    let alone = load::run(&place, tools, rate, length).await?;
+    load::clear(&place).await?;
     let mut agent = Agent::new()?;
     let disk = tokio::task::block_in_place(|| disk(agent.folder()))?;
     // One file, so that a line's place in it says whether a sidecar covers it.
     let settings = "[sinks.changes]\ntype = \"file\"\nrotate_size = \"1TB\"";
     agent.start(tools, settings, &entry(BENCH, &place.server.port().to_string(), BENCH, "latency", "ssl = false"))?;
     agent.streams().await?;
-    // The first second is that of warm caches and the first table.
     load::run(&place, tools, rate, Duration::from_secs(1)).await?;
     let (stop, sidecar) = (Arc::new(AtomicBool::new(false)), agent.folder().join("state/changes/bench.jsonl.cursor"));
     let watch = tokio::task::spawn_blocking({
         let stop = Arc::clone(&stop);
         move || watch(&sidecar, &stop)
     });
-    let (begun, cpu_before) = (Timestamp::now(), cpu(agent.pid()?)?);
-    let clock = Instant::now();
-    load::run(&place, tools, rate, LENGTH.mul_f64(options.scale).max(Duration::from_secs(2))).await?;
+    let (mut begins, mut reached) = (Vec::new(), Vec::new());
+    let (cpu_before, clock) = (cpu(agent.pid()?)?, Instant::now());
+    for _ in 0..options.rounds {
+        begins.push(Timestamp::now());
+        reached.push(load::run(&place, tools, rate, length).await?);
+    }
     let elapsed = clock.elapsed();
     let cpu = cpu(agent.pid()?)? - cpu_before;
     // What was committed last is durable soon.
@@ -63,23 +70,23 @@ pub(crate) async fn run(rate: u32, options: &Options, tools: &Tools) -> Result<L
     agent.stop().await?;
     let lines = lines(&changes(agent.folder())?[0])?;
     are_all(&lines, &place).await?;
-    let mut delays = Vec::new();
-    let (mut first, mut last) = (Timestamp::MAX, Timestamp::MIN);
+    let mut rounds = vec![Vec::new(); begins.len()];
     for Line { end, committed, .. } in lines {
-        if committed < begun {
-            continue;
-        }
-        (first, last) = (first.min(committed), last.max(committed));
+        // Before the first round it is still warming up.
+        let Some(round) = begins.partition_point(|begun| *begun <= committed).checked_sub(1) else { continue };
         let durable = seen.partition_point(|(length, _)| *length < end);
         let (_, durable) = seen.get(durable).ok_or("a transaction was not durable after two seconds")?;
-        delays.push(durable.duration_since(committed).as_secs_f64() * 1e3);
+        rounds[round].push(durable.duration_since(committed).as_secs_f64() * 1e3);
     }
-    let transactions = delays.len();
-    #[expect(clippy::cast_precision_loss, reason = "millions")]
-    let reached = transactions as f64 / last.duration_since(first).as_secs_f64();
-    let delay = Percentiles::of(delays).ok_or("no transaction came")?;
-    let cpu_percent = cpu.as_secs_f64() / elapsed.as_secs_f64() * 100.0;
-    Ok(Latency { wanted: rate, reached, transactions, delay, disk, cpu_percent })
+    let all: Vec<_> = rounds.iter().flatten().copied().collect();
+    Ok(Latency {
+        load: Load { wanted: rate, alone, reached },
+        transactions: all.len(),
+        delay: Percentiles::of(all).ok_or("no transaction came")?,
+        p99: rounds.into_iter().filter_map(Percentiles::of).map(|round| round.p99).collect(),
+        disk,
+        cpu_percent: cpu.as_secs_f64() / elapsed.as_secs_f64() * 100.0,
+    })
 }
 
 /// Notes what the sidecar says whenever it says something new.
@@ -112,25 +119,23 @@ struct Line {
     end: u64,
     committed: Timestamp,
     /// The key of its row.
-    id: u64,
+    id: i64,
 }
 
-/// Whether each row of the table has a line, and one alone.
+/// Fails unless each row of the table has a line, and one alone.
 async fn are_all(lines: &[Line], place: &Place) -> Result<(), Failure> {
-    let client = place.connect(BENCH).await?;
-    let sum = "SELECT format('%s %s', count(*), coalesce(sum(hashint8(id)::numeric), 0)) FROM events";
+    let rows = place.connect(BENCH).await?.query("SELECT id FROM events ORDER BY id", &[]).await?;
+    let rows: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     let mut ids: Vec<_> = lines.iter().map(|line| line.id).collect();
     ids.sort_unstable();
-    ids.dedup();
-    let list = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-    let ours = format!(
-        "SELECT format('%s %s', count(*), coalesce(sum(hashint8(id)::numeric), 0)) FROM unnest('{{{list}}}'::int8[]) AS id"
-    );
-    let (table, file) = (value(&client, sum).await?, value(&client, &ours).await?);
-    if ids.len() == lines.len() && table == file {
+    if ids == rows {
         return Ok(());
     }
-    Err(format!("{} lines with {} rows, {file}; the table has {table}", lines.len(), ids.len()).into())
+    let count = format!("{} rows were committed, and {} lines came", rows.len(), ids.len());
+    let twice = ids.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| format!("row {} came twice", pair[0]));
+    let missing = rows.iter().find(|id| ids.binary_search(id).is_err()).map(|id| format!("row {id} did not come"));
+    let what = missing.or(twice).unwrap_or_else(|| "a row came that is not in the table".to_owned());
+    Err(format!("{count}: {what}").into())
 }
 
 /// Its lines.

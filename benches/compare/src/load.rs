@@ -19,8 +19,14 @@ pub(crate) async fn prepare(place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Commits `rate` one-row transactions a second for `length`, or as many as the machine can.
-pub(crate) async fn run(place: &Place, tools: &Tools, rate: u32, length: Duration) -> Result<(), Failure> {
+/// Takes all rows out of that table.
+pub(crate) async fn clear(place: &Place) -> Result<(), Failure> {
+    Ok(place.connect(BENCH).await?.batch_execute("TRUNCATE events").await?)
+}
+
+/// Commits `rate` one-row transactions a second for `length`, or as many as the machine can. Gives how many a second came,
+/// as pgbench counts them: without the time in which it connects.
+pub(crate) async fn run(place: &Place, tools: &Tools, rate: u32, length: Duration) -> Result<f64, Failure> {
     let script = place.server.folder().join("load.sql");
     fs::write(&script, "INSERT INTO events (t) VALUES (repeat('an order of a shop, ', 5))\n")?;
     let sessions = (rate / 125).clamp(8, 64).to_string();
@@ -28,14 +34,22 @@ pub(crate) async fn run(place: &Place, tools: &Tools, rate: u32, length: Duratio
     command.arg("-h").arg(place.server.folder()).args(["-p", &place.server.port().to_string(), "-U", "postgres"]);
     command.args(["-n", "-M", "prepared", "-j", "2", "-c", &sessions, "-R", &rate.to_string()]);
     command.args(["-T", &length.as_secs().max(1).to_string()]).arg("-f").arg(&script).arg(BENCH);
-    command.current_dir(place.server.folder()).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
-    command.stderr(fs::File::create(place.server.folder().join("load.log"))?);
+    command.current_dir(place.server.folder()).stdin(Stdio::null()).process_group(0);
+    let (said, log) = (place.server.folder().join("load.out"), place.server.folder().join("load.log"));
+    command.stdout(fs::File::create(&said)?).stderr(fs::File::create(&log)?);
     let mut pgbench = Process::start(&mut command)?;
     loop {
         if let Some(spent) = pgbench.look()? {
-            let log = fs::read_to_string(place.server.folder().join("load.log")).unwrap_or_default();
-            return if spent.status.success() { Ok(()) } else { Err(format!("pgbench: {log}").into()) };
+            if !spent.status.success() {
+                return Err(format!("pgbench: {}", fs::read_to_string(&log).unwrap_or_default()).into());
+            }
+            return rate_of(&fs::read_to_string(&said)?).ok_or_else(|| "pgbench tells no rate".into());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// What pgbench says of it: `tps = 1999.5 (without initial connection time)`.
+fn rate_of(said: &str) -> Option<f64> {
+    said.lines().find_map(|line| line.strip_prefix("tps = "))?.split(' ').next()?.parse().ok()
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use jiff::Timestamp;
 use slotd::lsn::Lsn;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -11,6 +12,9 @@ use crate::tls::Authority;
 
 /// The database of a part, and its publication.
 pub(crate) const BENCH: &str = "bench";
+
+/// Has the server log each connection with the time, for [`Place::first_connection`].
+pub(crate) const LOG_CONNECTIONS: [(&str, &str); 2] = [("log_connections", "on"), ("log_line_prefix", "%n ")];
 
 /// A running server.
 #[derive(Debug)]
@@ -43,6 +47,17 @@ impl Place {
     /// A session of the superuser.
     pub(crate) async fn connect(&self, dbname: &str) -> Result<Client, Failure> {
         connect(&self.server.socket(), dbname).await
+    }
+
+    /// When the first connection over TCP came in, of those that the log tells of behind its first `len` bytes. The bench's
+    /// own sessions come by the Unix socket.
+    pub(crate) fn first_connection(&self, len: usize) -> Result<Timestamp, Failure> {
+        let log = self.server.log();
+        let mut lines = log.get(len..).unwrap_or_default().lines();
+        let time = lines.find_map(|line| line.split_once(" LOG:  connection received: host=127.0.0.1"));
+        let (time, _) = time.ok_or("the server's log tells of no connection")?;
+        // Seconds since the epoch, always with three digits behind the point.
+        Ok(Timestamp::from_millisecond(time.replace('.', "").parse()?)?)
     }
 
     /// The id of its first process, which is the parent of all others.

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use wait4::Wait4 as _;
 
@@ -11,12 +12,15 @@ use crate::server::Failure;
 
 /// How often the memory of a process is looked at.
 const SAMPLE: Duration = Duration::from_millis(25);
+/// How long one may take to end that was asked to.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process of a contender.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     started: Instant,
+    began: Timestamp,
     sampled: Instant,
     peak_rss_kib: u64,
 }
@@ -33,16 +37,21 @@ pub(crate) struct Spent {
 impl Process {
     /// Starts `command`.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), Timestamp::now());
         let child = command
             .spawn()
             .map_err(|error| format!("{} can't be started: {error}", command.get_program().display()))?;
-        Ok(Self { child, started, sampled: started, peak_rss_kib: 0 })
+        Ok(Self { child, started, began, sampled: started, peak_rss_kib: 0 })
     }
 
     /// Since its start.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// When it was started.
+    pub(crate) fn began(&self) -> Timestamp {
+        self.began
     }
 
     /// Its id.
@@ -74,9 +83,13 @@ impl Process {
     pub(crate) async fn stop(mut self) -> Result<Spent, Failure> {
         self.sample();
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let asked = Instant::now();
         loop {
             if let Some(spent) = self.look()? {
                 return Ok(spent);
+            }
+            if asked.elapsed() > PATIENCE {
+                return Err(format!("process {} has not ended {PATIENCE:?} after SIGTERM", self.pid()).into());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

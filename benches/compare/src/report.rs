@@ -4,13 +4,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::backlog::BACKLOGS;
+use crate::backlog::{BACKLOGS, EMPTY};
+use crate::charts;
 use crate::figures::{Verdict, figures};
-use crate::results::{Backlog, Measured, Part, Percentiles, Results, Run, Spread, Starts};
+use crate::results::{Backlog, Load, Measured, Part, Percentiles, Results, Run, Spread, Starts};
 use crate::server::Failure;
 
 /// What the tables stand between.
 const MARKS: [&str; 2] = ["<!-- measured: written by `make bench` -->", "<!-- measured: end -->"];
+
+/// Where the page's author says why a figure is missed; a test holds that each one stands there.
+const WHY: &str = "[why](#what-misses-and-why)";
 
 /// Writes the tables into `folder`: between the marks of its README, or into a new one.
 pub(crate) fn write(folder: &Path, results: &Results) -> Result<(), Failure> {
@@ -23,16 +27,29 @@ pub(crate) fn write(folder: &Path, results: &Results) -> Result<(), Failure> {
 }
 
 fn all(results: &Results) -> String {
-    let mut text = "### The figures\n\n| figure | bound | measured | reached |\n|---|---|---|---|\n".to_owned();
+    let mut text = "### Figures to reach\n\n| figure | bound | measured | reached |\n|---|---|---|---|\n".to_owned();
     for figure in figures(results) {
         let reached = match figure.verdict() {
             Verdict::Reached => "yes".to_owned(),
-            Verdict::Missed => "**no**".to_owned(),
-            Verdict::Void(why) => format!("does not count: {why}"),
+            Verdict::Missed => format!("**no**: {WHY}"),
+            Verdict::Void(why) => format!("**does not count**, {why}: {WHY}"),
         };
         line(&mut text, &format!("| {} | {} | {} | {reached} |", figure.name, figure.bound(), figure.measured()));
     }
     text.push('\n');
+    for (file, what) in charts::drawn(results) {
+        line(&mut text, &format!("![{what}]({file})\n"));
+    }
+    if let Some(Measured::Backlog(empty)) = results.measured(EMPTY) {
+        let of = |(contender, runs): &(String, Vec<Run>)| {
+            format!("{contender} {} s", shown(runs.iter().map(|run| run.cpu), 3))
+        };
+        let each = empty.contenders.iter().map(of).collect::<Vec<_>>().join(", ");
+        line(
+            &mut text,
+            &format!("CPU of a process that starts, finds nothing to drain and ends (`{EMPTY}`): {each}.\n"),
+        );
+    }
     // In the order in which they run.
     let backlogs = BACKLOGS.iter().map(|backlog| backlog.name);
     for name in backlogs.chain(crate::OTHERS) {
@@ -49,11 +66,12 @@ pub(crate) fn of_part(name: &str, part: &Part) -> String {
     match &part.measured {
         Some(Measured::Backlog(backlog)) => of_backlog(&mut text, name, backlog),
         Some(Measured::Latency(latency)) => {
+            of_load(&mut text, &latency.load);
             line(
                 &mut text,
                 &format!(
-                    "{} transactions a second were asked for, {:.0} came; {} transactions. slotd took {:.0} % of a core.\n",
-                    latency.wanted, latency.reached, latency.transactions, latency.cpu_percent
+                    "{} transactions, each once in the file. slotd took {:.0} % of a core.\n",
+                    latency.transactions, latency.cpu_percent
                 ),
             );
             line(&mut text, "| milliseconds | p50 | p99 | p99.9 | most |\n|---|---|---|---|---|");
@@ -61,14 +79,18 @@ pub(crate) fn of_part(name: &str, part: &Part) -> String {
             percentiles(&mut text, "the disk's own fdatasync", &latency.disk);
             text.push('\n');
         }
-        Some(Measured::Idle(idle)) => line(
-            &mut text,
-            &format!(
-                "{} idle slots beside a database that writes {:.0} transactions a second ({} were asked for, and {:.0} came \
-                 without the slots): {:.1} % of a core, and {:.0} % for the server's walsenders.\n",
-                idle.slots, idle.reached, idle.wanted, idle.alone, idle.cpu_percent, idle.server_cpu_percent
-            ),
-        ),
+        Some(Measured::Idle(idle)) => {
+            of_load(&mut text, &idle.load);
+            line(
+                &mut text,
+                &format!(
+                    "{} idle slots beside them: {} % of a core for slotd, and {} % for the server's walsenders, all together.\n",
+                    idle.slots,
+                    show(&idle.cpu_percent, 1),
+                    show(&idle.server_cpu_percent, 0)
+                ),
+            );
+        }
         Some(Measured::Memory(memory)) => line(
             &mut text,
             &format!(
@@ -79,22 +101,33 @@ pub(crate) fn of_part(name: &str, part: &Part) -> String {
                 memory.each_kib()
             ),
         ),
-        Some(Measured::Starts(Starts { databases, from_nothing, after_restart })) => {
-            let seconds = |values: &[f64]| Spread::of(values.iter().copied()).map(|spread| spread.show(2));
-            line(
-                &mut text,
-                &format!(
-                    "{databases} databases stream {} s after a start with nothing there, {} s after a restart.\n",
-                    seconds(from_nothing).unwrap_or_default(),
-                    seconds(after_restart).unwrap_or_default()
-                ),
-            );
-        }
+        Some(Measured::Starts(Starts { databases, from_nothing, after_restart })) => line(
+            &mut text,
+            &format!(
+                "{databases} databases stream {} s after a start with nothing there, {} s after a restart.\n",
+                show(from_nothing, 2),
+                show(after_restart, 2)
+            ),
+        ),
         None => {}
     }
     let Part { day, commit, machine, scale, load, .. } = part;
     line(&mut text, &format!("{day}, commit {commit}, scale {scale}, load {load:.1} before it began; {machine}.\n"));
     text
+}
+
+/// What came of the transactions that were asked for.
+fn of_load(text: &mut String, load: &Load) {
+    let Load { wanted, alone, reached } = load;
+    let came = show(reached, 0);
+    let void =
+        if load.fell_short().is_some() { " **That is another rate, and what follows does not count.**" } else { "" };
+    line(
+        text,
+        &format!(
+            "{wanted} transactions a second were asked for; {alone:.0} came before slotd ran, and {came} beside it.{void}\n"
+        ),
+    );
 }
 
 fn of_backlog(text: &mut String, name: &str, backlog: &Backlog) {
@@ -103,46 +136,75 @@ fn of_backlog(text: &mut String, name: &str, backlog: &Backlog) {
     line(
         text,
         &format!(
-            "{title}. PostgreSQL {}; {} inserts, {} updates, {} deletes, which lead to {} rows with the checksum \
-             {:016x}, in every file of every round.\n",
-            backlog.major, counts.inserts, counts.updates, counts.deletes, backlog.rows, backlog.checksum
+            "{title}. PostgreSQL {}; {} inserts, {} updates, {} deletes in {} transactions, which lead to {} rows with the \
+             checksum {:016x}, in every file of every round.\n",
+            backlog.major,
+            counts.inserts,
+            counts.updates,
+            counts.deletes,
+            backlog.transactions,
+            backlog.rows,
+            backlog.checksum
         ),
     );
-    let head =
-        "| contender | wall, s | slotd's wall / its | CPU-s per million | server's CPU, s | peak RSS, MiB | bytes |";
-    line(text, head);
-    line(text, "|---|---|---|---|---|---|---|");
+    line(text, &format!("| {} |\n|{}", COLUMNS.join(" | "), "---|".repeat(COLUMNS.len())));
     for (contender, runs) in &backlog.contenders {
-        let show = |figure: &dyn Fn(&Run) -> f64, digits| {
-            Spread::of(runs.iter().map(figure)).map_or_else(String::new, |spread| spread.show(digits))
-        };
+        let spread = |figure: &dyn Fn(&Run) -> Option<f64>, digits| shown(runs.iter().filter_map(figure), digits);
         let ratio = backlog.ratio("slotd", contender, |run| run.wall).filter(|_| contender != "slotd");
-        #[expect(clippy::cast_precision_loss, reason = "a figure of three digits")]
-        let rss = show(&|run| run.peak_rss_kib as f64 / 1024.0, 1);
-        line(
-            text,
-            &format!(
-                "| {contender} | {} | {} | {} | {} | {rss} | {} |",
-                show(&|run| run.wall, 2),
-                ratio.map_or_else(String::new, |ratio| ratio.show(2)),
-                show(&|run| backlog.cpu_per_million(run), 2),
-                show(&|run| run.server_cpu, 2),
-                runs.last().map_or(0, |run| run.bytes)
-            ),
-        );
-        if let Some(from_first) = Spread::of(runs.iter().filter_map(|run| run.from_first)) {
-            let ratio = backlog.ratio_from_first("slotd", contender);
-            let ratio = ratio.map_or_else(String::new, |ratio| ratio.show(2));
-            line(text, &format!("| {contender}, from its first event | {} | {ratio} | | | | |", from_first.show(2)));
-        }
+        let cells = [
+            contender.clone(),
+            spread(&|run| Some(run.wall), 2),
+            ratio.map_or_else(String::new, |ratio| ratio.show(2)),
+            spread(&|run| Some(run.process), 2),
+            spread(&|run| Some(run.cpu), 3),
+            spread(&|run| run.cpu_per_million(counts.all()), 2),
+            spread(&|run| run.cpu_per_million(backlog.messages()), 2),
+            spread(&|run| Some(run.server_cpu), 2),
+            spread(&Run::peak_rss_mib, 1),
+            runs.last().map_or(0, |run| run.bytes).to_string(),
+        ];
+        line(text, &format!("| {} |", cells.join(" | ")));
     }
     text.push('\n');
-    for sentence in &backlog.left_out {
+    for (contender, runs) in &backlog.contenders {
+        let from_first = shown(runs.iter().filter_map(|run| run.from_first), 2);
+        if let Some(ratio) = backlog.ratio_from_first("slotd", contender) {
+            let ratio = ratio.show(2);
+            line(
+                text,
+                &format!("From its first event on {contender} took {from_first} s; slotd's wall / that is {ratio}.\n"),
+            );
+        }
+    }
+    for (_, sentence) in &backlog.left_out {
         line(text, &format!("* {sentence}"));
     }
     if !backlog.left_out.is_empty() {
         text.push('\n');
     }
+}
+
+/// Of a backlog's table.
+const COLUMNS: [&str; 10] = [
+    "contender",
+    "wall from connecting, s",
+    "slotd's wall / its",
+    "whole process, s",
+    "CPU, s",
+    "CPU-s per million changes",
+    "CPU-s per million messages",
+    "server's CPU, s",
+    "peak RSS, MiB",
+    "bytes",
+];
+
+fn show(values: &[f64], digits: usize) -> String {
+    shown(values.iter().copied(), digits)
+}
+
+/// The median, and what it lies between.
+fn shown(values: impl Iterator<Item = f64>, digits: usize) -> String {
+    Spread::of(values).map_or_else(String::new, |spread| spread.show(digits))
 }
 
 fn percentiles(text: &mut String, name: &str, of: &Percentiles) {

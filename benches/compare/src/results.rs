@@ -45,21 +45,25 @@ pub(crate) enum Measured {
 pub(crate) struct Backlog {
     pub(crate) major: u32,
     pub(crate) counts: Counts,
+    /// In how many transactions.
+    pub(crate) transactions: u64,
     /// The rows that every drained file led to, and the sum of their hashes.
     pub(crate) rows: usize,
     pub(crate) checksum: u64,
     /// By contender, a run for each round.
     pub(crate) contenders: Vec<(String, Vec<Run>)>,
-    /// Why who is missing.
-    pub(crate) left_out: Vec<String>,
+    /// Who is missing, and why.
+    pub(crate) left_out: Vec<(String, String)>,
 }
 
 /// One drain.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// Seconds from the start of the process until all was durable.
+    /// Seconds from its first connection until all was durable.
     pub(crate) wall: f64,
-    /// The same from its first event on.
+    /// The same from the start of its process.
+    pub(crate) process: f64,
+    /// The same from its first event on, where it tells.
     pub(crate) from_first: Option<f64>,
     /// Seconds of user and system time of the client.
     pub(crate) cpu: f64,
@@ -72,14 +76,25 @@ pub(crate) struct Run {
 /// Commit to durable, in milliseconds.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Latency {
-    /// Transactions a second that were asked for, and that came.
-    pub(crate) wanted: u32,
-    pub(crate) reached: f64,
+    pub(crate) load: Load,
     pub(crate) transactions: usize,
+    /// Of all rounds together, and the p99 of each.
     pub(crate) delay: Percentiles,
+    pub(crate) p99: Vec<f64>,
     /// Of the disk's own fdatasync of 4 kB behind a file's end, just before.
     pub(crate) disk: Percentiles,
     pub(crate) cpu_percent: f64,
+}
+
+/// Transactions that were written while something was measured.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Load {
+    /// A second, as asked for.
+    pub(crate) wanted: u32,
+    /// What came on the same server before slotd was started.
+    pub(crate) alone: f64,
+    /// What came beside slotd, in each round.
+    pub(crate) reached: Vec<f64>,
 }
 
 /// In milliseconds.
@@ -95,13 +110,11 @@ pub(crate) struct Percentiles {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Idle {
     pub(crate) slots: usize,
-    pub(crate) wanted: u32,
-    pub(crate) reached: f64,
-    /// What came before, without any slot.
-    pub(crate) alone: f64,
-    pub(crate) cpu_percent: f64,
+    pub(crate) load: Load,
+    /// Of a core, in each round.
+    pub(crate) cpu_percent: Vec<f64>,
     /// The same of the server's processes that serve the slots, all together.
-    pub(crate) server_cpu_percent: f64,
+    pub(crate) server_cpu_percent: Vec<f64>,
 }
 
 /// What a slot costs in memory.
@@ -125,10 +138,20 @@ impl Results {
     /// Those kept in `path`, if there are any.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         match fs::read(path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))?),
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).map_err(|error| {
+                format!(
+                    "{} is of another version of the bench ({error}): remove it, and measure all parts",
+                    path.display()
+                )
+            })?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What the part `name` measured, if it was run.
+    pub(crate) fn measured(&self, name: &str) -> Option<&Measured> {
+        self.0.get(name)?.measured.as_ref()
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
@@ -159,22 +182,55 @@ impl Backlog {
         self.contenders.iter().find(|(name, _)| name == contender).map(|(_, runs)| &runs[..])
     }
 
+    /// Why `contender` is missing, if it is.
+    pub(crate) fn why_left_out(&self, contender: &str) -> Option<&str> {
+        self.left_out.iter().find(|(name, _)| name == contender).map(|(_, why)| &why[..])
+    }
+
     /// How `figure` of `contender` stands to that of `other`, round by round.
     pub(crate) fn ratio(&self, contender: &str, other: &str, figure: impl Fn(&Run) -> f64) -> Option<Spread> {
         let pairs = self.runs(contender)?.iter().zip(self.runs(other)?);
         Spread::of(pairs.map(|(run, other)| figure(run) / figure(other)))
     }
 
-    /// How the wall time of `contender` stands to that of `other` from its first event on, round by round.
+    /// How the wall time of `contender` stands to that of `other` from that one's first event on, round by round.
     pub(crate) fn ratio_from_first(&self, contender: &str, other: &str) -> Option<Spread> {
         let pairs = self.runs(contender)?.iter().zip(self.runs(other)?);
         Spread::of(pairs.filter_map(|(run, other)| Some(run.wall / other.from_first?)))
     }
 
-    /// CPU-seconds of `run`'s client for a million changes.
+    /// Changes, and what begins and ends their transactions: each is a message of the protocol.
+    pub(crate) const fn messages(&self) -> u64 {
+        self.counts.all() + 2 * self.transactions
+    }
+}
+
+impl Run {
+    /// CPU-seconds of the client for a million of `number`; `None` if that is 0.
     #[expect(clippy::cast_precision_loss, reason = "millions")]
-    pub(crate) fn cpu_per_million(&self, run: &Run) -> f64 {
-        run.cpu * 1e6 / self.counts.all() as f64
+    pub(crate) fn cpu_per_million(&self, number: u64) -> Option<f64> {
+        (number > 0).then(|| self.cpu * 1e6 / number as f64)
+    }
+
+    /// `None` of a process that had ended before anybody looked.
+    #[expect(clippy::cast_precision_loss, reason = "a figure of three digits")]
+    pub(crate) fn peak_rss_mib(&self) -> Option<f64> {
+        (self.peak_rss_kib > 0).then(|| self.peak_rss_kib as f64 / 1024.0)
+    }
+}
+
+/// A rate that falls short by more than this part of it is another one.
+const SHORT: f64 = 0.02;
+
+impl Load {
+    /// What came instead, if what was asked for did not: then what was measured beside it counts for nothing.
+    pub(crate) fn fell_short(&self) -> Option<String> {
+        let reached = Spread::of(self.reached.iter().copied())?;
+        let wanted = f64::from(self.wanted);
+        let short = reached.median < wanted * (1.0 - SHORT);
+        short.then(|| {
+            format!("rate not reached: {} a second, {:.0} with nothing else running", reached.show(0), self.alone)
+        })
     }
 }
 
