@@ -28,7 +28,7 @@ ONLY       ?=
 CONTENDERS ?=
 BASELINE   ?=
 
-.PHONY: help demo release install uninstall test test-long lint fmt bench bench-encode doc servers tools
+.PHONY: help demo release fresh install uninstall test test-long lint fmt bench bench-encode doc servers tools
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,8 +45,11 @@ release: ## one static binary, in target/TARGET/release
 	RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static" $(CARGO) build $(FLAGS) --release --bin slotd --target $(TARGET)
 	@! ldd $(BINARY) | grep '=>' || { echo 'release: $(BINARY) needs these libraries, and should need none' >&2; exit 1; }
 
+# A pipe fails with its first command.
+install: SHELL = /bin/bash
+install: .SHELLFLAGS = -o pipefail -ec
 install: ## the release, unit, user, man page, completions and an example /etc/slotd/slotd.toml (PREFIX=/usr/local, DESTDIR=); overwrites no slotd.toml
-	@test -x $(BINARY) || $(MAKE) --no-print-directory release
+	@test '$(origin BINARY)' != file || $(MAKE) --no-print-directory fresh
 	install -d $(USR)/bin $(dir $(UNIT)) $(USR)/lib/sysusers.d $(USR)/share/man/man1 $(USR)/share/doc/slotd $(BASH) $(ZSH) $(FISH)
 	install -m 0755 $(BINARY) $(USR)/bin/slotd
 	sed 's|=/usr/bin/|=$(PREFIX)/bin/|' systemd/slotd.service | install -m 0644 /dev/stdin $(UNIT)
@@ -66,6 +69,14 @@ ifeq ($(DESTDIR),)
 else
 	@echo 'For the package: run systemd-sysusers where it is installed, then chgrp slotd /etc/slotd /etc/slotd/slotd.toml'
 endif
+
+# The release of these very sources.
+fresh:
+	@if command -v $(CARGO) >/dev/null; then $(MAKE) --no-print-directory release; \
+	elif ! test -x $(BINARY); then \
+		echo 'install: there is neither $(BINARY) nor $(CARGO): run make release as the user who has it' >&2; exit 1; \
+	elif newer=$$(find Cargo.toml Cargo.lock src -newer $(BINARY) | head -n 1) && test -n "$$newer"; then \
+		echo "install: $(BINARY) is older than $$newer: run make release as the user who has $(CARGO)" >&2; exit 1; fi
 
 uninstall: ## takes away what install has put there; state, configuration and user stay
 ifeq ($(DESTDIR),)

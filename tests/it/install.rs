@@ -11,21 +11,30 @@ const DYNAMIC: &str = env!("CARGO_BIN_EXE_slotd");
 
 /// Runs `make` in the checkout; what it says.
 fn make(args: &[&str]) -> String {
+    said_by(&mut make_command(args))
+}
+
+fn make_command(args: &[&str]) -> Command {
     let mut make = Command::new("make");
     make.args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
     // Of a make above us.
     for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL"] {
         make.env_remove(name);
     }
-    said_by(&mut make)
+    make
 }
 
 fn said_by(command: &mut Command) -> String {
+    let (succeeded, said) = outcome(command);
+    assert!(succeeded, "{command:?}: {said}");
+    said
+}
+
+/// Whether it succeeds, and what it says.
+fn outcome(command: &mut Command) -> (bool, String) {
     let output =
         command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; `make tools` gets what is missing"));
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(output.status.success(), "{command:?}: {said}");
-    said
+    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
 /// systemd knows every setting of the unit below `root`, and finds the programs that it starts.
@@ -53,6 +62,35 @@ fn files(root: &Path) -> Vec<String> {
     }
     files.sort_by(|a, b| a[5..].cmp(&b[5..]));
     files
+}
+
+#[test]
+fn a_binary_that_fails_or_is_of_other_sources_is_not_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let destdir = format!("DESTDIR={}", folder.path().display());
+    let script = |path: &Path| {
+        fs::write(path, "#!/bin/sh\necho 'no completions here' >&2\nexit 1\n").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let failing = folder.path().join("failing");
+    script(&failing);
+    let (installed, said) =
+        outcome(&mut make_command(&["install", &format!("BINARY={}", failing.display()), &destdir]));
+    assert!(!installed && said.contains("no completions here"), "{said}");
+
+    // Root, who installs, may have no Rust, and then what stands there has to be of these sources.
+    let (cargo, target) = ("CARGO=no-such-cargo", "TARGET=of-other-sources");
+    let release = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/of-other-sources/release");
+    let without = || outcome(&mut make_command(&["install", cargo, target, &destdir]));
+    let (installed, said) = without();
+    assert!(!installed && said.contains("neither") && said.contains("make release"), "{said}");
+    fs::create_dir_all(&release).unwrap();
+    script(&release.join("slotd"));
+    let old = std::time::SystemTime::UNIX_EPOCH;
+    fs::File::options().write(true).open(release.join("slotd")).unwrap().set_modified(old).unwrap();
+    let (installed, said) = without();
+    fs::remove_dir_all(release.parent().unwrap()).unwrap();
+    assert!(!installed && said.contains("is older than") && said.contains("make release"), "{said}");
 }
 
 #[test]
