@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::contender::slotd;
 use crate::guard::{Folder, User};
@@ -15,6 +15,8 @@ use crate::tools::Tools;
 
 /// How long its databases may take to stream.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// A slotd, running or not; what it left on the disk stays until this is dropped.
 #[derive(Debug)]
@@ -54,11 +56,13 @@ impl Agent {
             let process = self.process.as_mut().ok_or("slotd does not run")?;
             let elapsed = process.elapsed();
             let ended = process.look()?.is_some();
-            if let Ok((_, health)) = http::get(&self.folder.path().join("run/slotd.sock"), "/health").await {
+            let socket = self.folder.path().join("run/slotd.sock");
+            // One that takes the question and never answers is told like one that does not listen.
+            if let Ok(Ok((_, health))) = timeout(ANSWER, http::get(&socket, "/health")).await {
                 let mut health: Value = serde_json::from_str(&health)?;
                 databases = health["databases"].as_array_mut().map(std::mem::take).unwrap_or_default();
                 if !databases.is_empty() && databases.iter().all(streams) {
-                    return Ok(elapsed);
+                    return Ok(process.elapsed());
                 }
             }
             if ended || elapsed > PATIENCE {
@@ -66,7 +70,7 @@ impl Agent {
                 let what = if ended { "has ended".to_owned() } else { missing(&databases) };
                 let log = log.lines().rev().take(20).collect::<Vec<_>>();
                 let log = log.into_iter().rev().collect::<Vec<_>>().join("\n");
-                return Err(format!("slotd {what} after {elapsed:.1?}; the end of its log:\n{log}").into());
+                return Err(format!("slotd, {elapsed:.1?} after its start, {what}\nThe end of its log:\n{log}").into());
             }
             sleep(Duration::from_millis(10)).await;
         }
@@ -96,5 +100,5 @@ fn missing(databases: &[Value]) -> String {
         format!("\n  {name} is {state}: {sentence}")
     };
     let shown: String = late.iter().take(SHOWN).map(says).collect();
-    format!("does not stream {} of {} databases{shown}\n ", late.len(), databases.len())
+    format!("does not stream {} of {} databases:{shown}", late.len(), databases.len())
 }

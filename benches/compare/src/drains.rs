@@ -1,7 +1,7 @@
 //! Backlogs: written once, and drained by each contender in turn from a slot of its own.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::place::{BENCH, LOG_CONNECTIONS, Place, finish};
 use crate::process::{children, cpu_of_ended_children};
 use crate::results::{self, Run};
-use crate::server::Failure;
+use crate::server::{Failure, PATIENCE};
 use crate::tools::Tools;
 
 /// Measures `backlog`.
@@ -102,7 +102,11 @@ async fn turn_of(contender: Contender, job: &Job<'_>, client: &Client, expected:
     let logged = job.place.server.log().len();
     let drained = contender.drain(job).await?;
     // Their time counts once the server has taken their end.
+    let ended = Instant::now();
     while children(postmaster)? > processes {
+        if ended.elapsed() > PATIENCE {
+            return Err(format!("{} has ended, and the server serves it {PATIENCE:?} later", contender.name()).into());
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let server_cpu = cpu_of_ended_children(postmaster)? - server_cpu;

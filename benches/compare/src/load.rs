@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::place::{BENCH, Place};
 use crate::process::Process;
-use crate::server::Failure;
+use crate::server::{Failure, PATIENCE};
 use crate::tools::Tools;
 
 /// Makes the table that [`run`] writes to, in the database of the bench.
@@ -44,6 +44,9 @@ pub(crate) async fn run(place: &Place, tools: &Tools, rate: u32, length: Duratio
                 return Err(format!("pgbench: {}", fs::read_to_string(&log).unwrap_or_default()).into());
             }
             return rate_of(&fs::read_to_string(&said)?).ok_or_else(|| "pgbench tells no rate".into());
+        }
+        if pgbench.elapsed() > length + PATIENCE {
+            return Err(format!("pgbench has not ended {PATIENCE:?} after its time").into());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

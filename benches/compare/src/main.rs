@@ -36,6 +36,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use backlog::BACKLOGS;
+use figures::Verdict;
 use options::Options;
 use results::{Measured, Part, Results};
 use server::Failure;
@@ -81,6 +82,16 @@ async fn bench() -> Result<(), Failure> {
     }
     report::write(&folder, &results)?;
     charts::write(&folder, &results)?;
+    for figure in figures::figures(&results) {
+        let (measured, bound) = (figure.measured(), figure.bound());
+        match figure.verdict() {
+            Verdict::Reached => {}
+            Verdict::Missed => {
+                eprintln!("bench: not reached: {}: {measured}, and at most {bound} is wanted", figure.name)
+            }
+            Verdict::Void(why) => eprintln!("bench: does not count: {}: {why}", figure.name),
+        }
+    }
     eprintln!("bench: all of it stands in {}", folder.canonicalize()?.display());
     Ok(())
 }

@@ -120,8 +120,7 @@ pub(crate) fn of_part(name: &str, part: &Part) -> String {
 fn of_load(text: &mut String, load: &Load) {
     let Load { wanted, alone, reached } = load;
     let came = show(reached, 0);
-    let void =
-        if load.fell_short().is_some() { " **That is another rate, and what follows does not count.**" } else { "" };
+    let void = load.fell_short().map_or_else(String::new, |why| format!(" **What follows does not count, {why}.**"));
     line(
         text,
         &format!(

@@ -226,10 +226,14 @@ impl Load {
     /// What came instead, if what was asked for did not: then what was measured beside it counts for nothing.
     pub(crate) fn fell_short(&self) -> Option<String> {
         let reached = Spread::of(self.reached.iter().copied())?;
-        let wanted = f64::from(self.wanted);
-        let short = reached.median < wanted * (1.0 - SHORT);
-        short.then(|| {
-            format!("rate not reached: {} a second, {:.0} with nothing else running", reached.show(0), self.alone)
+        let least = f64::from(self.wanted) * (1.0 - SHORT);
+        let alone = if self.alone < least { "no more than" } else { "and" };
+        (reached.median < least).then(|| {
+            format!(
+                "rate not reached: {} a second, {alone} {:.0} with nothing else running",
+                reached.show(0),
+                self.alone
+            )
         })
     }
 }
