@@ -118,6 +118,7 @@ pub(crate) async fn starts(options: &Options, tools: &Tools) -> Result<Starts, F
         let mut agent = Agent::new()?;
         agent.start(tools, "", &entries)?;
         from_nothing.push(agent.streams().await?.as_secs_f64());
+        settle(&place).await?;
         agent.stop().await?;
         agent.start(tools, "", &entries)?;
         after_restart.push(agent.streams().await?.as_secs_f64());
@@ -125,6 +126,25 @@ pub(crate) async fn starts(options: &Options, tools: &Tools) -> Result<Starts, F
         clear(&place, databases).await?;
     }
     Ok(Starts { databases, from_nothing, after_restart })
+}
+
+/// Waits until no slot needs the WAL any more in which they were made. Else each walsender would have to decode the making of
+/// all publications once more, which no restart has to do that comes later than a checkpoint.
+async fn settle(place: &Place) -> Result<(), Failure> {
+    let client = place.connect("postgres").await?;
+    let (end, clock) = (value(&client, "SELECT pg_current_wal_lsn()").await?, Instant::now());
+    let behind = format!("SELECT count(*) FROM pg_replication_slots WHERE restart_lsn < '{end}'");
+    loop {
+        // With it comes the record that lets a slot go on from there.
+        client.batch_execute("CHECKPOINT").await?;
+        if value(&client, &behind).await? == "0" {
+            return Ok(());
+        }
+        if clock.elapsed() > PATIENCE {
+            return Err(format!("slots still need the WAL in which they were made, {PATIENCE:?} later").into());
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// Drops all slots and publications.
