@@ -322,6 +322,19 @@ fn a_name_server_that_was_slow_once_is_believed_again() {
 }
 
 #[test]
+fn an_answer_that_is_too_long_for_udp_is_asked_for_by_tcp() {
+    on_a_host(Network::Both, async |_| {
+        let server = NameServer::at("127.0.0.53").await;
+        let addresses: Vec<String> = (1..=200).map(|number| format!("127.1.1.{number}")).collect();
+        server.has("many.test", &addresses.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut found = look_up(&Resolver::new(config::Resolver::Hickory), "many.test").await.unwrap();
+        found.sort_by_key(|ip| ip.rsplit('.').next().unwrap().parse::<u8>().unwrap());
+        assert_eq!(found, addresses);
+        assert_eq!(server.asked("many.test", RecordType::A), 2, "by UDP, and then by TCP");
+    });
+}
+
+#[test]
 fn hundreds_of_names_are_resolved_at_once() {
     on_a_host(Network::Both, async |_| {
         let server = NameServer::at("127.0.0.53").await;

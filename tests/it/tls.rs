@@ -185,7 +185,12 @@ async fn a_revoked_certificate_is_refused_and_so_is_a_list_that_does_not_tell() 
         files.put("crl.pem", &list);
         files.refused(case, port, &keys).await;
     }
+    // Through the binary, and renewed without a restart.
+    files.put("crl.pem", &authority.crl(&[7], 2090));
+    let mut slotd = Slotd::run(&files.entry(port, &keys));
+    assert_eq!(slotd.await_state("db", "failed").await["reason"], "tls");
     files.put("crl.pem", &authority.crl(&[6], 2090));
+    slotd.await_state("db", "streaming").await;
     files.let_in(port, &keys).await;
 }
 
@@ -236,13 +241,26 @@ async fn client_certificates_let_in_or_are_refused_in_words() {
         give(authority.leaf_with("keeper", &[], |_| {}));
         slotd.await_state("db", "streaming").await;
 
+        // Beside a password: the server refuses either in the same words.
+        let hba = "local all all trust\nhostssl all all all scram-sha-256 clientcert=verify-full\n";
+        cluster.put("data/pg_hba.conf", hba).unwrap();
+        cluster.restart();
+        let both = format!("{keys}\npassword = \"{PASSWORD}\"");
+        files.let_in(port, &both).await;
+        give(authority.leaf_with("somebody", &[], |_| {}));
+        for said in logins(&declared(&files.entry(port, &both))).await {
+            let said = said.expect("a certificate of another user was let in").trouble;
+            assert!(said.sentence.contains("28P01") && said.hint.contains("clientcert=verify-full"), "{said:?}");
+        }
+        give(authority.leaf_with("keeper", &[], |_| {}));
+
         // The same key as SEC1 has it.
         let key = files.0.path().join("client.key");
         let sec1 = Command::new("openssl").args(["pkey", "-traditional", "-in"]).arg(&key).output().unwrap().stdout;
         let sec1 = String::from_utf8(sec1).unwrap();
         assert!(sec1.starts_with("-----BEGIN EC PRIVATE KEY-----"), "{sec1}");
         files.put("client.key", &sec1);
-        files.let_in(port, &keys).await;
+        files.let_in(port, &both).await;
     }
     let port = Cluster::shared(18).port();
     let (_, other) = authority.leaf_with("keeper", &[], |_| {});

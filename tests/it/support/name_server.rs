@@ -1,4 +1,4 @@
-//! A name server that answers what a test tells it to, over UDP: at once, late or never.
+//! A name server that answers what a test tells it to: at once, late or never. What is long comes over TCP alone.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_util::task::AbortOnDropHandle;
 
 /// What is said to a question.
@@ -31,7 +32,7 @@ struct Zone {
 #[derive(Debug)]
 pub(crate) struct NameServer {
     zone: Arc<Mutex<Zone>>,
-    _serving: AbortOnDropHandle<()>,
+    _serving: [AbortOnDropHandle<()>; 2],
 }
 
 impl NameServer {
@@ -39,12 +40,21 @@ impl NameServer {
     pub(crate) async fn at(address: &str) -> Self {
         let address: IpAddr = address.parse().unwrap();
         let socket = UdpSocket::bind(SocketAddr::new(address, 53)).await.unwrap();
+        let listener = TcpListener::bind(SocketAddr::new(address, 53)).await.unwrap();
         let (socket, zone) = (Arc::new(socket), Arc::new(Mutex::new(Zone::default())));
         let shared = Arc::clone(&zone);
+        let over_tcp = AbortOnDropHandle::new(tokio::spawn({
+            let zone = Arc::clone(&zone);
+            async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    tokio::spawn(serve(client, Arc::clone(&zone)));
+                }
+            }
+        }));
         let serving = AbortOnDropHandle::new(tokio::spawn(async move {
             let mut bytes = [0; 4096];
             while let Ok((len, from)) = socket.recv_from(&mut bytes).await {
-                let Some((late, answer)) = shared.lock().unwrap().answer(&bytes[..len]) else { continue };
+                let Some((late, answer)) = shared.lock().unwrap().answer(&bytes[..len], Over::Udp) else { continue };
                 let socket = Arc::clone(&socket);
                 tokio::spawn(async move {
                     tokio::time::sleep(late).await;
@@ -53,7 +63,7 @@ impl NameServer {
                 });
             }
         }));
-        Self { zone, _serving: serving }
+        Self { zone, _serving: [serving, over_tcp] }
     }
 
     /// From now on `said` is the answer.
@@ -93,9 +103,31 @@ impl NameServer {
     }
 }
 
+/// Answers the questions that come over a connection.
+async fn serve(mut client: TcpStream, zone: Arc<Mutex<Zone>>) -> std::io::Result<()> {
+    loop {
+        let mut question = vec![0; client.read_u16().await?.into()];
+        client.read_exact(&mut question).await?;
+        let Some((late, answer)) = zone.lock().unwrap().answer(&question, Over::Tcp) else { continue };
+        tokio::time::sleep(late).await;
+        client.write_u16(answer.len().try_into().unwrap()).await?;
+        client.write_all(&answer).await?;
+    }
+}
+
+/// How a question came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Tcp,
+    Udp,
+}
+
+/// More addresses than these are cut off an answer over UDP.
+const SHORT: usize = 8;
+
 impl Zone {
     /// The answer to a question, and how late it comes.
-    fn answer(&mut self, bytes: &[u8]) -> Option<(Duration, Vec<u8>)> {
+    fn answer(&mut self, bytes: &[u8], over: Over) -> Option<(Duration, Vec<u8>)> {
         let question = Message::from_vec(bytes).unwrap();
         let query = question.queries.first().unwrap().clone();
         let name = query.name().to_ascii().trim_end_matches('.').to_lowercase();
@@ -110,6 +142,7 @@ impl Zone {
         match said {
             Said::Nothing => return None,
             Said::Code(code) => message.metadata.response_code = code,
+            Said::Addresses(ips, _) if over == Over::Udp && ips.len() > SHORT => message.metadata.truncation = true,
             Said::Addresses(ips, ttl) => {
                 let record = |ip| Record::from_rdata(Name::clone(query.name()), ttl, RData::from(ip));
                 message.add_answers(ips.into_iter().map(record));
