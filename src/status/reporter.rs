@@ -57,6 +57,7 @@ impl Reporter {
         Self { seat: Arc::new(Seat { id, status, counters, registry }) }
     }
 
+    /// Changes what is recorded. What is logged of it is logged by `update`, so that the log has said it once it is shown.
     fn modify<T>(&self, update: impl FnOnce(&mut DatabaseStatus) -> T) -> Option<T> {
         let mut result = None;
         // Clones only while a reader holds the last snapshot.
@@ -89,24 +90,16 @@ impl Reporter {
     }
 
     fn enter(&self, condition: Condition, failed: bool) {
-        let entered = self.modify(|status| {
+        let changed = self.modify(|status| {
             let before = (status.condition.state(), status.since);
             let told = status.enter(condition, failed, now());
-            (before != (status.condition.state(), status.since), told.map(|count| (status.clone(), count)))
+            if let Some(count) = told {
+                log_condition(status, count);
+            }
+            // What is not logged again, since it comes and goes, is shown all the same.
+            told.is_some() || before != (status.condition.state(), status.since)
         });
-        let (changed, told) = entered.unwrap_or_default();
-        // What is not logged again, since it comes and goes, is shown all the same.
-        let shown = changed && told.is_none();
-        self.tell_condition(told);
-        if shown {
-            self.seat.registry.changed();
-        }
-    }
-
-    /// Logs the condition as it was when that was decided: it may be another one by now.
-    fn tell_condition(&self, told: Option<(DatabaseStatus, Count)>) {
-        if let Some((status, count)) = told {
-            log_condition(&status, count);
+        if changed == Some(true) {
             self.seat.registry.changed();
         }
     }
@@ -132,9 +125,15 @@ impl Reporter {
             }
             let positions = status.positions;
             status.lag.note(&positions, now);
-            status.steady(now).map(|count| (status.clone(), count))
+            let told = status.steady(now);
+            if let Some(count) = told {
+                log_condition(status, count);
+            }
+            told.is_some()
         });
-        self.tell_condition(told.flatten());
+        if told == Some(true) {
+            self.seat.registry.changed();
+        }
     }
 
     /// The sink `name` has made durable so much.
@@ -186,23 +185,15 @@ impl Reporter {
                     wal.seconds_to_invalidation = left.map(|left| left.as_secs_f64());
                 }
             }
-            verdict(&std::mem::replace(&mut status.wal, wal)) != after
+            let changed = verdict(&std::mem::replace(&mut status.wal, wal)) != after;
+            if changed {
+                log_wal(status, after);
+            }
+            changed
         });
-        if changed != Some(true) {
-            return;
+        if changed == Some(true) {
+            self.seat.registry.changed();
         }
-        let status = self.status();
-        let level = match after {
-            Verdict::Pass => Level::INFO,
-            Verdict::Warn => Level::WARN,
-            Verdict::Fail => Level::ERROR,
-        };
-        let (sentence, hint) = match &status.wal {
-            Some(wal) => (wal_sentence(&status, wal), (after != Verdict::Pass).then(|| wal_hint(&status))),
-            None => (format!("slot {} retains no WAL", status.slot), None),
-        };
-        Event { hint, ..Event::default() }.log(level, &status, &sentence);
-        self.seat.registry.changed();
     }
 
     /// All that a look at the database found to be mended. A warning of the stream stays with it if the server has
@@ -229,26 +220,44 @@ impl Reporter {
         let changed = self.modify(|status| {
             let before = status.findings.clone();
             change(status);
-            before
+            log_findings(status, &before)
         });
-        let before = changed.unwrap_or_default();
-        let status = self.status();
-        let same = |a: &Finding, b: &Finding| a.code == b.code && a.sentence == b.sentence;
-        let mut changed = false;
-        for found in status.findings.iter().filter(|found| !before.iter().any(|old| same(old, found))) {
-            changed = true;
-            let event = Event { finding: Some(found.code), hint: Some(&found.hint), ..Event::default() };
-            event.log(Level::WARN, &status, &found.sentence);
-        }
-        for gone in before.iter().filter(|old| !status.findings.iter().any(|found| same(old, found))) {
-            changed = true;
-            let event = Event { finding: Some(gone.code), ..Event::default() };
-            event.log(Level::INFO, &status, &format!("no longer: {}", gone.sentence));
-        }
-        if changed {
+        if changed == Some(true) {
             self.seat.registry.changed();
         }
     }
+}
+
+/// One event for the verdict `after` on what the slot costs.
+fn log_wal(status: &DatabaseStatus, after: Verdict) {
+    let level = match after {
+        Verdict::Pass => Level::INFO,
+        Verdict::Warn => Level::WARN,
+        Verdict::Fail => Level::ERROR,
+    };
+    let (sentence, hint) = match &status.wal {
+        Some(wal) => (wal_sentence(status, wal), (after != Verdict::Pass).then(|| wal_hint(status))),
+        None => (format!("slot {} retains no WAL", status.slot), None),
+    };
+    Event { hint, ..Event::default() }.log(level, status, &sentence);
+}
+
+/// One event for each finding that is not among those of `before`, and for each of those that is gone; whether there was
+/// any.
+fn log_findings(status: &DatabaseStatus, before: &[Finding]) -> bool {
+    let same = |a: &Finding, b: &Finding| a.code == b.code && a.sentence == b.sentence;
+    let mut changed = false;
+    for found in status.findings.iter().filter(|found| !before.iter().any(|old| same(old, found))) {
+        changed = true;
+        let event = Event { finding: Some(found.code), hint: Some(&found.hint), ..Event::default() };
+        event.log(Level::WARN, status, &found.sentence);
+    }
+    for gone in before.iter().filter(|old| !status.findings.iter().any(|found| same(old, found))) {
+        changed = true;
+        let event = Event { finding: Some(gone.code), ..Event::default() };
+        event.log(Level::INFO, status, &format!("no longer: {}", gone.sentence));
+    }
+    changed
 }
 
 /// One event for the condition that `status` is in, in the words that health shows.
