@@ -1,15 +1,18 @@
 //! The command line.
 //!
-//! `run` is the agent. `check` reads the file and nothing else. The others speak to a running agent over its Unix
+//! `run` is the agent. `check` reads the file and nothing else; `plan` looks at the servers. What changes something goes
+//! through the agent that holds the state directory, if there is one. The others speak to a running agent over its Unix
 //! socket, so they say what it knows and not what they would find out themselves. Exit status: 0 done or nothing to
-//! do; `status` 3 warn, 4 fail; 1 an error; 64 usage; 69 not reached; 78 the file is wrong.
+//! do; `plan` 3 something to do; `status` 3 warn, 4 fail; 1 an error; 64 usage; 69 not reached; 78 the file is wrong.
 
+mod apply;
 mod check;
 mod client;
 mod context;
 mod failure;
 mod log_level;
 mod out;
+mod plan;
 mod reload;
 mod resume;
 mod run;
@@ -28,9 +31,29 @@ use crate::ident::{DatabaseName, NameError};
 use crate::logging::LogFormat;
 use failure::{Exit, Failure};
 
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  slotd plan                     what differs from the file, everywhere
+  slotd plan shop --sql          the statements, for whoever may run them
+
+Marks: + made, ~ altered, -/+ made anew, = left alone, ! in the way, ? to be mended besides.
+Exit status: 0 nothing to do; 3 something to do; 1 something is in the way;
+69 a server was not reached; 78 the file is wrong.";
+
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  slotd apply shop                                what slotd plan shop says
+  slotd apply shop --recreate-publication --yes   another scope of a publication for all tables
+
+A running agent does it; without one it is done here. A step that destroys takes a flag of its own and --yes.
+Exit status: 0 all is as declared; 1 something was left or failed; 64 --yes is missing;
+69 a server, or the agent, was not reached; 78 the file is wrong.";
+
 const EXAMPLES: &str = "\
 Examples:
   slotd check -c slotd.toml      see whether the file is right, without connecting
+  slotd plan                     what the servers have otherwise than the file says
+  slotd apply shop               make it as the file says
   slotd run -c slotd.toml        run the agent in the foreground
   slotd status                   what each database is doing; exit status 0, 3 or 4
   slotd status shop --json       all that is known of one
@@ -38,8 +61,8 @@ Examples:
   slotd log-level debug          log more, until the next start
   slotd resume shop --accept-gap say what a lost slot has cost, and how to go on
 
-Exit status: 0 done or nothing to do; status: 3 warn, 4 fail; 1 an error; 64 usage;
-69 no agent was reached; 78 the file is wrong.";
+Exit status: 0 done or nothing to do; plan: 3 something to do; status: 3 warn, 4 fail; 1 an error;
+64 usage; 69 no agent, or no server, was reached; 78 the file is wrong.";
 
 /// Keeps Postgres publications and replication slots as a file declares them, and streams each slot to a sink.
 #[derive(Debug, Parser)]
@@ -65,6 +88,41 @@ enum Command {
     Check {
         #[command(flatten)]
         file: FileArg,
+    },
+    /// Show what apply would do, and why, without touching anything; exit status 0 nothing to do, 3 something
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan {
+        /// The databases; all of the file, if none is named
+        #[arg(value_parser = database_name)]
+        names: Vec<DatabaseName>,
+        /// The plan for programs
+        #[arg(long, conflicts_with = "sql")]
+        json: bool,
+        /// The statements alone, for one who runs them by hand
+        #[arg(long)]
+        sql: bool,
+        #[command(flatten)]
+        file: FileArg,
+    },
+    /// Make publications and slots as the file declares them
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply {
+        /// The databases; all of the file, if none is named
+        #[arg(value_parser = database_name)]
+        names: Vec<DatabaseName>,
+        /// Drop and make anew a publication for all tables, or one that is to be that: it can't be altered
+        #[arg(long)]
+        recreate_publication: bool,
+        /// Go on behind a gap record where a slot was lost, as resume does
+        #[arg(long)]
+        recreate_slot: bool,
+        /// Do what these two destroy; without it, what will be lost is said and nothing is done
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        file: FileArg,
+        #[command(flatten)]
+        socket: SocketArg,
     },
     /// Show what each database is doing; exit status 0 pass, 3 warn, 4 fail
     #[command(after_help = "Examples:\n  slotd status\n  slotd status shop --json | jq .lag")]
@@ -155,6 +213,18 @@ async fn carry_out(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Run { file, log_format } => Box::pin(run::run(file.config, log_format)).await,
         Command::Check { file } => check::check(file.config),
+        Command::Plan { names, json, sql, file } => {
+            let form = match (json, sql) {
+                (true, _) => plan::Form::Json,
+                (_, true) => plan::Form::Sql,
+                _ => plan::Form::Text,
+            };
+            Box::pin(plan::plan(file.config, &names, form)).await
+        }
+        Command::Apply { names, recreate_publication, recreate_slot, yes, file, socket } => {
+            let allowed = apply::Allowed { recreate_publication, recreate_slot, yes };
+            Box::pin(apply::apply(file.config, socket.socket, &names, allowed)).await
+        }
         Command::Status { name, json, socket } => {
             let socket = client::reach(context::sockets(socket.socket)).await?;
             show::show(&socket, name.as_ref(), json).await

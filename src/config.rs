@@ -17,7 +17,10 @@ mod keys;
 mod locate;
 mod model;
 mod names;
+mod policy;
+mod publication;
 mod read;
+mod row_filter;
 mod secret;
 mod series;
 mod sinks;
@@ -36,6 +39,8 @@ pub use file::{Reloaded, load, parse, reload};
 pub use locate::{EXAMPLE, NoFile, Surroundings};
 pub use model::{
     Agent, Budget, ChannelBinding, ClientCert, Config, Connection, Database, FileSinkConfig, Host, Http, Keep,
-    LogLevel, MinFree, Publish, Resolver, Scope, Server, SinkConfig, SslMode, SslNegotiation, Status, Tls, Trust,
+    LogLevel, MinFree, Resolver, Server, SinkConfig, SslMode, SslNegotiation, Status, Tls, Trust,
 };
+pub use policy::{OnDisable, OnSlotLost, OnWalLimit, Provision};
+pub use publication::{DeclaredTable, GeneratedColumns, Publication, Publish, Scope};
 pub use secret::{OpenToAll, Password, PasswordError};

@@ -1,6 +1,9 @@
 //! The agent as a whole: what is built, in which order, and how it ends.
 
-use std::path::{Path, PathBuf};
+mod apply;
+mod state;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -9,25 +12,32 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use apply::{Applied, apply};
+pub use state::known_agent;
+
 use crate::config::Config;
 use crate::http;
-use crate::ident::MAX_NAME_BYTES;
 use crate::net::resolve::Resolver;
 use crate::postgres::Connector;
+use crate::provision::made::MadeError;
 use crate::sink::stdout;
 use crate::status::{Bounds, Command, LogSwitch, Registry, databases};
-use crate::storage::{self, Disk, SharedStorage};
-use crate::stream::positions::{Positions, PositionsError};
+use crate::stream::positions::PositionsError;
 use crate::supervisor::{Shared, Supervisor};
 use crate::systemd::Service;
+use state::StateDir;
 
 /// The agent can't begin.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("another slotd works with the state directory {0}")]
     Locked(PathBuf),
+    #[error("the state directory {path} belongs to the user {uid}", path = path.display())]
+    Foreign { path: PathBuf, uid: u32 },
     #[error(transparent)]
     Listen(#[from] http::ServeError),
+    #[error(transparent)]
+    Made(#[from] MadeError),
     #[error(transparent)]
     Positions(#[from] PositionsError),
     #[error("signals can't be received: {0}")]
@@ -48,13 +58,8 @@ pub enum StartError {
 pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::Signals)?;
     raise_descriptor_limit();
-    let storage: SharedStorage = Arc::new(Disk);
     let state_dir = config.agent.state_dir.clone();
-    let unusable = |source| StartError::State { path: state_dir.clone(), source };
-    storage.create_dir_all(&state_dir).map_err(unusable)?;
-    let _lock = lock(&storage, &state_dir)?;
-    let id = agent_id(&storage, &state_dir).map_err(unusable)?;
-    let positions = Positions::open(Arc::clone(&storage), &state_dir)?;
+    let StateDir { storage, agent, positions, made, _lock } = StateDir::take(&state_dir)?;
     if !positions.knows_stdout() {
         stdout::first_of_all();
     }
@@ -69,9 +74,7 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch)
     let close = CancellationToken::new();
     let serving = tokio::spawn(http::serve(listeners, registry.clone(), commands.clone(), close.clone()));
 
-    let resolver = Resolver::new(config.agent.resolver);
-    let connector =
-        Connector::new(resolver, config.agent.connect_timeout, config.agent.wal_sender_timeout, format!("slotd/{id}"));
+    let connector = connector(&config, agent);
     let (version, count) = (env!("CARGO_PKG_VERSION"), databases(config.databases.len()));
     info!(
         version,
@@ -80,7 +83,7 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch)
         state_dir.display()
     );
     let stop_timeout = config.agent.stop_timeout;
-    let shared = Shared::new(connector, storage, Arc::new(positions), registry);
+    let shared = Shared::new(connector, storage, Arc::new(positions), made, registry);
     let supervisor = Supervisor::start(file, config, shared, log);
     let mut running = tokio::spawn(supervisor.run(to_carry_out, stop.clone()));
     service.ready().await;
@@ -123,6 +126,14 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch)
     Ok(())
 }
 
+/// What connects as `config` says; its sessions call themselves `application_name`.
+#[must_use]
+pub fn connector(config: &Config, application_name: String) -> Connector {
+    let agent = &config.agent;
+    let resolver = Resolver::new(agent.resolver);
+    Connector::new(resolver, agent.connect_timeout, agent.wal_sender_timeout, application_name)
+}
+
 /// A database takes about four descriptors. The usual soft limit is low for the sake of programs that use `select`, which
 /// this one does not.
 fn raise_descriptor_limit() {
@@ -131,36 +142,6 @@ fn raise_descriptor_limit() {
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
     {
         warn!("the limit of open files stays as it is: {error} (raise it with LimitNOFILE or ulimit -n)");
-    }
-}
-
-/// Holds the state directory for this process alone.
-fn lock(storage: &SharedStorage, state_dir: &Path) -> Result<storage::Lock, StartError> {
-    let path = state_dir.join("lock");
-    storage.lock(&path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::WouldBlock => StartError::Locked(state_dir.to_owned()),
-        _ => StartError::State { path, source },
-    })
-}
-
-/// What this state directory's agent calls itself, the same at every start.
-fn agent_id(storage: &SharedStorage, state_dir: &Path) -> std::io::Result<String> {
-    let path = state_dir.join("agent-id");
-    match storage::read(&**storage, &path) {
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-            let fits =
-                !text.is_empty() && text.len() < MAX_NAME_BYTES / 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
-            fits.then_some(text).ok_or_else(|| {
-                std::io::Error::other(format!("{} holds no agent id; remove the file to get a new one", path.display()))
-            })
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id = format!("{:016x}", fastrand::u64(..));
-            storage::replace(&**storage, &path, format!("{id}\n").as_bytes())?;
-            Ok(id)
-        }
-        Err(error) => Err(error),
     }
 }
 

@@ -2,14 +2,22 @@
 //!
 //! [`observe`] reads, [`plan`] decides without touching anything, [`apply`] takes the steps, publication first, slot
 //! second: a slot decodes with the catalog as it was at each position, so a publication that is younger than the slot
-//! leaves a hole. A round takes no input but these, so the path after a restart is the path of every day. Nothing that
-//! exists is changed.
+//! leaves a hole. A round takes no input but these, so the path after a restart is the path of every day. What exists is
+//! changed as far as [`Consent`] goes, and no further.
 
-mod apply;
+mod apply_publication;
+mod apply_slot;
+mod consent;
+pub mod difference;
+mod identities;
+pub mod made;
 mod observe;
 mod plan;
+mod refusals;
 mod round;
 
+pub use consent::Consent;
 pub use observe::{Observed, observe};
-pub use plan::{Action, Plan, Refusal, plan};
-pub use round::{Ensured, Round, check, release_commits};
+pub use plan::{Kind, Plan, PublicationStep, SlotStep, plan};
+pub use refusals::Refusal;
+pub use round::{Ensured, Round, create_slot_sql, release_commits};

@@ -6,6 +6,7 @@
 //!              └─ a guard's watch for each server                  (guard)
 //! ```
 
+mod ask;
 mod database;
 mod holders;
 mod keeper;
@@ -27,6 +28,8 @@ use crate::config::{self, Config, Database, Reloaded, Server, Style};
 use crate::guard::{self, Watched};
 use crate::ident::DatabaseName;
 use crate::postgres::Connector;
+use crate::provision::Consent;
+use crate::provision::made::Made;
 use crate::status::{Command, LogSwitch, Refusal, Registry, Reply, databases};
 use crate::storage::SharedStorage;
 use crate::stream::positions::Positions;
@@ -42,6 +45,8 @@ pub struct Shared {
     pub connector: Connector,
     pub storage: SharedStorage,
     pub positions: Arc<Positions>,
+    /// What slotd has made on servers.
+    pub made: Made,
     pub registry: Registry,
     holders: Holders,
 }
@@ -49,8 +54,14 @@ pub struct Shared {
 impl Shared {
     /// Gathers it.
     #[must_use]
-    pub fn new(connector: Connector, storage: SharedStorage, positions: Arc<Positions>, registry: Registry) -> Self {
-        Self { connector, storage, positions, registry, holders: Holders::default() }
+    pub fn new(
+        connector: Connector,
+        storage: SharedStorage,
+        positions: Arc<Positions>,
+        made: Made,
+        registry: Registry,
+    ) -> Self {
+        Self { connector, storage, positions, made, registry, holders: Holders::default() }
     }
 }
 
@@ -119,7 +130,11 @@ impl Supervisor {
                         let said = self.log.set(level, "it lasts until slotd is started again, or the file gets another one");
                         drop(reply.send(Ok(said)));
                     }
-                    Some(Command::Resume { database, reply }) => self.resume(database, reply),
+                    Some(Command::Apply { database, recreate_publication, reply }) => {
+                        let consent = Consent::of_operator(recreate_publication);
+                        self.ask(database, reply, |keeper, reply| keeper.apply(consent, reply));
+                    }
+                    Some(Command::Resume { database, reply }) => self.ask(database, reply, Keeper::resume),
                     None => break,
                 },
             }
@@ -135,9 +150,14 @@ impl Supervisor {
         }
     }
 
-    fn resume(&self, database: DatabaseName, reply: oneshot::Sender<Reply>) {
+    fn ask(
+        &self,
+        database: DatabaseName,
+        reply: oneshot::Sender<Reply>,
+        ask: impl FnOnce(&Keeper, oneshot::Sender<Reply>),
+    ) {
         match self.keepers.get(&database) {
-            Some(keeper) => keeper.resume(reply),
+            Some(keeper) => ask(keeper, reply),
             None if self.leaving.names.contains(&database) => {
                 let ending = "the database is being ended by a reload; try again once that is done";
                 drop(reply.send(Err(Refusal::Conflict(ending.to_owned()))));

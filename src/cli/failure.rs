@@ -9,7 +9,7 @@ pub(super) enum Exit {
     /// Done, or nothing to do; `status`: pass.
     Done = 0,
     Failed = 1,
-    /// `status`: warn.
+    /// `status`: warn; `plan`: something to do.
     Warn = 3,
     /// `status`: fail.
     Fail = 4,

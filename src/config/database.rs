@@ -10,7 +10,10 @@ use super::sinks::{DEFAULT_SINK, SinkEntry};
 use super::table::Table;
 use super::units::size;
 use super::wrong::{Wrong, nearest};
-use super::{Budget, Connection, Database, Publish, Scope, Server, Status, keys, names};
+use super::{
+    Budget, Connection, Database, GeneratedColumns, OnDisable, OnSlotLost, OnWalLimit, Provision, Server, Status, keys,
+    names, publication,
+};
 use crate::ident::{DatabaseName, NameError, PublicationName, SinkName, SlotName};
 
 /// Begins the name of a slot that the file does not name.
@@ -50,9 +53,15 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
     let slot_name = at.parsed("slot_name", |text| Ok(SlotName::new(text)?));
     let publication_name = at.parsed("publication_name", |text| Ok(PublicationName::new(text)?));
     let status = at.choice("status", &[("active", Status::Active), ("disabled", Status::Disabled)]);
-    let scope = scope(at);
-    let publish = at.parsed("publish", publish);
+    let scope = publication::scope(at);
+    let publish = at.parsed("publish", publication::publish);
     let publish_via_partition_root = at.flag("publish_via_partition_root");
+    let generated = [("none", GeneratedColumns::None), ("stored", GeneratedColumns::Stored)];
+    let publish_generated_columns = at.choice("publish_generated_columns", &generated);
+    let provision = at.choice("provision", Provision::ALL);
+    let on_wal_limit = at.choice("on_wal_limit", OnWalLimit::ALL);
+    let on_disable = at.choice("on_disable", OnDisable::ALL);
+    let on_slot_lost = at.choice("on_slot_lost", OnSlotLost::ALL);
     let sinks = sink_names(at, sinks);
     let max_retained_wal = at.quantity("max_retained_wal", "10GB", |text| match size(text)? {
         0 => Err(Wrong::new("no slot can keep to a budget of nothing")),
@@ -89,8 +98,13 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         scope,
         publish: publish.map(|at| at.value),
         publish_via_partition_root: publish_via_partition_root.map(|at| at.value),
+        publish_generated_columns: publish_generated_columns.map(|at| at.value),
+        provision: provision.map(|at| at.value).unwrap_or_default(),
         sinks: sinks.clone(),
         max_retained_wal: max_retained_wal.map_or(Budget::Server, |at| at.value),
+        on_wal_limit: on_wal_limit.map(|at| at.value).unwrap_or_default(),
+        on_disable: on_disable.map(|at| at.value).unwrap_or_default(),
+        on_slot_lost: on_slot_lost.map(|at| at.value).unwrap_or_default(),
         allow_no_identity: allow_no_identity.map(values).unwrap_or_default(),
         allow_sync_standby: allow_sync_standby.is_some_and(|at| at.value),
     });
@@ -127,54 +141,8 @@ fn default_slot(name: &DatabaseName) -> Result<SlotName, NameError> {
     SlotName::new(format!("{SLOT_PREFIX}{}", name.as_str().to_ascii_lowercase().replace(['.', '-'], "_")))
 }
 
-fn scope(at: &Table<'_>) -> Option<Scope> {
-    let tables = at.list("tables", false, names::table);
-    let schemas = at.list("schemas", false, names::schema);
-    if let (Some(tables), Some(schemas)) = (at.key("tables"), at.key("schemas")) {
-        let wrong = Wrong::new("`schemas` stands beside `tables`, and one of the two is meant");
-        at.reader().error_with(
-            &schemas,
-            wrong.hint("list the tables, or the schemas"),
-            &tables,
-            "tables are listed here",
-        );
-    }
-    for (key, span) in [
-        ("tables", tables.as_ref().filter(|at| at.value.is_empty()).map(|at| &at.span)),
-        ("schemas", schemas.as_ref().filter(|at| at.value.is_empty()).map(|at| &at.span)),
-    ] {
-        if let Some(span) = span {
-            let wrong = Wrong::new(format!("`{key}` is empty, and nothing would be published"));
-            at.reader().error(span, wrong.hint(format!("leave `{key}` out to publish all tables")));
-        }
-    }
-    tables.map(values).map(Scope::Tables).or_else(|| schemas.map(values).map(Scope::Schemas))
-}
-
 fn values<T>(list: At<Vec<At<T>>>) -> Vec<T> {
     list.value.into_iter().map(|at| at.value).collect()
-}
-
-/// Reads `insert, update`, as `CREATE PUBLICATION` takes it.
-fn publish(text: &str) -> Result<Publish, Wrong> {
-    let mut publish = Publish { insert: false, update: false, delete: false, truncate: false };
-    for word in text.split(',').map(str::trim) {
-        let flag = match word {
-            "insert" => &mut publish.insert,
-            "update" => &mut publish.update,
-            "delete" => &mut publish.delete,
-            "truncate" => &mut publish.truncate,
-            _ => {
-                return Err(Wrong::new("the operations are insert, update, delete, truncate")
-                    .hint("write \"insert, update, delete, truncate\", or leave some out"));
-            }
-        };
-        if *flag {
-            return Err(Wrong::new("an operation is named twice"));
-        }
-        *flag = true;
-    }
-    Ok(publish)
 }
 
 fn sink_names(at: &Table<'_>, sinks: &BTreeMap<SinkName, SinkEntry>) -> Option<Vec<SinkName>> {

@@ -43,8 +43,13 @@ pub(super) const SLOT: &[&str] = &[
     "allow_no_identity",
     "allow_sync_standby",
     "max_retained_wal",
+    "on_disable",
+    "on_slot_lost",
+    "on_wal_limit",
+    "provision",
     "publication_name",
     "publish",
+    "publish_generated_columns",
     "publish_via_partition_root",
     "schemas",
     "sink",
@@ -52,6 +57,9 @@ pub(super) const SLOT: &[&str] = &[
     "status",
     "tables",
 ];
+
+/// The keys of an entry of `tables`.
+pub(super) const PUBLISHED: &[&str] = &["columns", "name", "where"];
 
 /// The nested form of [`SLOT`].
 pub(super) const NESTED: &[&str] = &["replication_slots"];
@@ -77,6 +85,7 @@ pub(super) const TABLES: &[(&str, &[&[&str]])] = &[
     ("[http]", &[HTTP]),
     ("[sinks.NAME]", &[SINK]),
     ("[[postgres_databases]]", &[CONNECTION, SLOT, NESTED]),
+    ("an entry of `tables`", &[PUBLISHED]),
 ];
 
 /// Whether `key` is known and its value holds no secret.

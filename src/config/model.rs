@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Mistake, Password};
+use super::{GeneratedColumns, Mistake, OnDisable, OnSlotLost, OnWalLimit, Password, Provision, Publish, Scope};
 use crate::ident::{DatabaseName, PublicationName, SinkName, SlotName, TableName};
 
 /// A whole file.
@@ -135,9 +135,16 @@ pub struct Database {
     pub publish: Option<Publish>,
     /// `None` where the file is silent: true if we make the publication.
     pub publish_via_partition_root: Option<bool>,
+    /// `None` where the file is silent; 18 and later.
+    pub publish_generated_columns: Option<GeneratedColumns>,
+    /// What the running agent does by itself.
+    pub provision: Provision,
     /// At least one.
     pub sinks: Vec<SinkName>,
     pub max_retained_wal: Budget,
+    pub on_wal_limit: OnWalLimit,
+    pub on_disable: OnDisable,
+    pub on_slot_lost: OnSlotLost,
     /// Tables that may be published though their UPDATE and DELETE will fail.
     pub allow_no_identity: Vec<TableName>,
     /// Whether it is streamed though the server counts our session as a synchronous standby.
@@ -150,28 +157,6 @@ pub struct Database {
 pub enum Status {
     Active,
     Disabled,
-}
-
-/// What a publication publishes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    AllTables,
-    Schemas(Vec<String>),
-    Tables(Vec<TableName>),
-}
-
-/// Which operations a publication publishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Publish {
-    pub insert: bool,
-    pub update: bool,
-    pub delete: bool,
-    pub truncate: bool,
-}
-
-impl Publish {
-    /// What a publication publishes if nothing is said.
-    pub const ALL: Self = Self { insert: true, update: true, delete: true, truncate: true };
 }
 
 /// How much WAL a slot may retain.

@@ -30,6 +30,14 @@ pub(super) fn schema(text: &str) -> Result<String, Wrong> {
     }
 }
 
+/// A column.
+pub(super) fn column(text: &str) -> Result<String, Wrong> {
+    match <[String; 1]>::try_from(identifiers(text)?) {
+        Ok([column]) => Ok(column),
+        Err(_) => Err(Wrong::new("a column is one name").hint("put double quotes around a name that has a dot in it")),
+    }
+}
+
 /// The names in `text`, which a dot parts.
 fn identifiers(text: &str) -> Result<Vec<String>, Wrong> {
     let mut names = Vec::new();

@@ -71,6 +71,31 @@ pub(super) async fn resume(
     control.send(|reply| Command::Resume { database: status.name.clone(), reply }).await
 }
 
+/// The body of an apply.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyBody {
+    recreate_publication: bool,
+}
+
+pub(super) async fn apply(
+    State(control): State<Control>,
+    name: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let status = name.ok().and_then(|Path(name)| control.registry.get(&name));
+    let Some(status) = status else { return unknown_database() };
+    let body = body.ok().and_then(|body| serde_json::from_slice::<ApplyBody>(&body).ok());
+    let Some(ApplyBody { recreate_publication }) = body else {
+        return summary(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the body is {\"recreate_publication\": false}; true drops the publication where it can't be altered",
+        );
+    };
+    let database = status.name.clone();
+    control.send(|reply| Command::Apply { database, recreate_publication, reply }).await
+}
+
 impl Control {
     async fn send(&self, command: impl FnOnce(oneshot::Sender<Reply>) -> Command) -> Response {
         let (reply, answer) = oneshot::channel();

@@ -30,6 +30,7 @@ pub(super) fn socket(registry: Registry, commands: mpsc::Sender<Command>) -> Rou
     let commands = Router::new()
         .route("/control/log-level", post(control::log_level))
         .route("/control/reload", post(control::reload))
+        .route("/control/databases/{name}/apply", post(control::apply))
         .route("/control/databases/{name}/resume", post(control::resume))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(control);

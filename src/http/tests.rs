@@ -241,6 +241,10 @@ async fn commands_reach_the_supervisor_and_its_words_come_back() {
                     seen.push("reload".to_owned());
                     reply.send(Ok("nothing has changed".to_owned())).unwrap();
                 }
+                Command::Apply { database, recreate_publication, reply } => {
+                    seen.push(format!("apply {database} {recreate_publication}"));
+                    reply.send(Ok("as declared".to_owned())).unwrap();
+                }
                 Command::Resume { database, reply } => {
                     seen.push(format!("resume {database}"));
                     reply.send(Err(Refusal::Conflict("shop is not lost".to_owned()))).unwrap();
@@ -257,6 +261,11 @@ async fn commands_reach_the_supervisor_and_its_words_come_back() {
     }
     let changed = agent.ask_socket("POST /control/log-level", r#"{"level": "debug"}"#).await;
     assert_eq!((changed.code, changed.body.as_str()), (200, r#"{"summary":"it is debug now"}"#));
+    let path = "POST /control/databases/shop/apply";
+    for body in ["", "{}", r#"{"recreate_publication": 1}"#, r#"{"recreate_publication": true, "more": 1}"#] {
+        assert_eq!(agent.ask_socket(path, body).await.code, 422, "{body}");
+    }
+    assert_eq!(agent.ask_socket(path, r#"{"recreate_publication": true}"#).await.code, 200);
     let path = "POST /control/databases/shop/resume";
     for body in ["", "{}", r#"{"accept_gap": false}"#, r#"{"accept_gap": true, "more": 1}"#] {
         assert_eq!(agent.ask_socket(path, body).await.code, 422, "{body}");
@@ -268,7 +277,7 @@ async fn commands_reach_the_supervisor_and_its_words_come_back() {
 
     agent.cancel.cancel();
     (&mut agent.serving).await.unwrap();
-    assert_eq!(supervisor.await.unwrap(), ["reload", "log-level debug", "resume shop"]);
+    assert_eq!(supervisor.await.unwrap(), ["reload", "log-level debug", "apply shop true", "resume shop"]);
     assert!(!agent.socket().exists(), "the socket's file goes with the agent");
 }
 

@@ -3,8 +3,7 @@
 //! Views whose columns grow with every version are read as JSON, so that a column that is not there yet is just
 //! absent. All names in the SQL are qualified or built in: the search path is empty.
 //!
-//! Source: <https://www.postgresql.org/docs/current/view-pg-replication-slots.html>,
-//! <https://www.postgresql.org/docs/current/catalog-pg-publication.html>.
+//! Source: <https://www.postgresql.org/docs/current/view-pg-replication-slots.html>.
 
 use serde::Deserialize;
 use tokio_postgres::types::Type;
@@ -12,7 +11,7 @@ use tokio_postgres::{Client, Row};
 
 use super::SqlError;
 use super::sql::answer;
-use crate::ident::{PublicationName, SlotName, TableName};
+use crate::ident::SlotName;
 use crate::lsn::Lsn;
 
 /// What the server is.
@@ -138,100 +137,6 @@ pub async fn slots(client: &Client, names: &[&SlotName]) -> Result<Vec<SlotFacts
         serde_json::from_str(row.try_get(0)?).map_err(unexpected)
     };
     rows.iter().map(facts).collect()
-}
-
-/// A publication.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicationFacts {
-    pub all_tables: bool,
-    /// All tables of these are published.
-    pub schemas: Vec<String>,
-    /// Besides.
-    pub tables: Vec<PublishedTable>,
-    pub insert: bool,
-    pub update: bool,
-    pub delete: bool,
-    pub truncate: bool,
-    pub via_partition_root: bool,
-}
-
-/// A table that a publication names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublishedTable {
-    pub name: TableName,
-    /// It has a row filter.
-    pub filtered: bool,
-    /// It has a column list.
-    pub listed: bool,
-    /// A table above it is named too: the server adds the children when it adds their parent.
-    pub inherited: bool,
-}
-
-/// Holds for 15 to 18.
-const PUBLICATION: &str = "\
-    with recursive named as (
-        select c.oid, n.nspname::text as schema, c.relname::text as name, r.prqual is not null as filtered,
-               r.prattrs is not null as listed
-          from pg_publication p join pg_publication_rel r on r.prpubid = p.oid join pg_class c on c.oid = r.prrelid
-          join pg_namespace n on n.oid = c.relnamespace
-         where p.pubname = $1),
-    below(oid) as (
-        select i.inhrelid from pg_inherits i join named on named.oid = i.inhparent
-        union
-        select i.inhrelid from pg_inherits i join below on below.oid = i.inhparent)
-    select p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
-           array(select n.nspname::text from pg_publication_namespace m join pg_namespace n on n.oid = m.pnnspid
-                  where m.pnpubid = p.oid order by 1),
-           array(select schema from named order by oid), array(select name from named order by oid),
-           array(select filtered from named order by oid), array(select listed from named order by oid),
-           array(select oid in (select oid from below) from named order by oid)
-      from pg_publication p
-     where p.pubname = $1";
-
-/// The publication `name`, if it exists.
-///
-/// # Errors
-/// The server refuses, or the session breaks off.
-pub async fn publication(client: &Client, name: &PublicationName) -> Result<Option<PublicationFacts>, SqlError> {
-    let row = answer("pg_publication", client.query_typed_opt(PUBLICATION, &[(&name.as_str(), Type::NAME)])).await?;
-    let Some(row) = row else { return Ok(None) };
-    let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(7)?, row.try_get(8)?);
-    let (filtered, listed, inherited): (Vec<bool>, Vec<bool>, Vec<bool>) =
-        (row.try_get(9)?, row.try_get(10)?, row.try_get(11)?);
-    let tables = schemas.into_iter().zip(names).zip(filtered.into_iter().zip(listed).zip(inherited));
-    let tables = tables.map(|((schema, table), ((filtered, listed), inherited))| PublishedTable {
-        name: TableName { schema, table },
-        filtered,
-        listed,
-        inherited,
-    });
-    Ok(Some(PublicationFacts {
-        all_tables: row.try_get(0)?,
-        schemas: row.try_get(6)?,
-        tables: tables.collect(),
-        insert: row.try_get(1)?,
-        update: row.try_get(2)?,
-        delete: row.try_get(3)?,
-        truncate: row.try_get(4)?,
-        via_partition_root: row.try_get(5)?,
-    }))
-}
-
-/// Holds for 15 to 18.
-const MISSING: &str = "\
-    select array(select at from unnest($1::text[]) with ordinality declared(name, at)
-                  where to_regclass(name) is null order by at)";
-
-/// Which of `tables` do not exist.
-///
-/// # Errors
-/// The server refuses, or the session breaks off.
-pub async fn missing_tables(client: &Client, tables: &[TableName]) -> Result<Vec<TableName>, SqlError> {
-    let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    let missing = answer("the declared tables", client.query_typed_one(MISSING, &[(&names, Type::TEXT_ARRAY)]))
-        .await?
-        .try_get::<_, Vec<i64>>(0)?;
-    Ok(missing.into_iter().filter_map(|at| tables.get(usize::try_from(at - 1).ok()?).cloned()).collect())
 }
 
 /// Transactions that a new slot waits for: those that write, and those that are prepared, which have no session. Holds for

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Row};
 
 use super::SqlError;
 use super::sql::answer;
-use crate::config::{Publish, Scope};
+use crate::config::{GeneratedColumns, Publication, Scope};
 use crate::ident::{PublicationName, TableName};
 
 /// A table whose UPDATE or DELETE fails while it is published.
@@ -53,15 +53,21 @@ const EXISTING: &str = "
     schemas(oid) as (
         select m.pnnspid from pg_publication_namespace m join pg_publication p on p.oid = m.pnpubid where p.pubname = $1)";
 
-/// Of one that slotd would make. Children that inherit are published with their parents.
+/// Of one that is declared. Children that inherit are published with their parents. Which columns a row filter names is
+/// known once the server has parsed it, so filters are judged in the transaction that makes the publication.
 const DECLARED: &str = "
-    publication(all_tables, changes, via_root, generated) as (select $1::bool, $2::bool, false, false),
-    descendants(oid) as (
-        select to_regclass(name)::oid from unnest($3::text[]) name
+    publication(all_tables, changes, via_root, generated) as (select $1::bool, $2::bool, $3::bool, $4::bool),
+    descendants(oid, columns) as (
+        select to_regclass(t->>'name')::oid, t->'columns' from jsonb_array_elements($5::text::jsonb) t
         union
-        select i.inhrelid from pg_inherits i join descendants d on d.oid = i.inhparent),
-    named(oid, listed, filtered) as (select oid, null::int2[], '{}'::int2[] from descendants),
-    schemas(oid) as (select oid from pg_namespace where nspname = any ($4::text[]))";
+        select i.inhrelid, d.columns from pg_inherits i join descendants d on d.oid = i.inhparent),
+    named(oid, listed, filtered) as (
+        select d.oid,
+               case when jsonb_typeof(d.columns) = 'array' then
+                   array(select a.attnum from pg_attribute a where a.attrelid = d.oid and d.columns ? a.attname) end,
+               '{}'::int2[]
+          from descendants d),
+    schemas(oid) as (select oid from pg_namespace where nspname = any ($6::text[]))";
 
 /// Holds for 15 to 18.
 const UNPUBLISHABLE: &str = "
@@ -136,7 +142,7 @@ const NARROWED: &str = "
                     where p.pubname = $1 and (r.prattrs is not null or r.prqual is not null))";
 
 /// A value of a query, and its type.
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// Of the publication `name`, which exists.
 ///
@@ -151,23 +157,35 @@ pub async fn of_existing(client: &Client, name: &PublicationName) -> Result<Vec<
     unpublishable(client, EXISTING, &name).await
 }
 
-/// Of the publication that slotd would make.
+/// Of the publication `declared`, but for its row filters.
 ///
 /// # Errors
 /// The server refuses, or the session breaks off.
-pub async fn of_declared(client: &Client, scope: &Scope, publish: Publish) -> Result<Vec<Unpublishable>, SqlError> {
-    let (mut names, mut in_schemas) = (Vec::new(), &Vec::new());
-    match scope {
+pub async fn of_declared(client: &Client, declared: &Publication) -> Result<Vec<Unpublishable>, SqlError> {
+    let (mut named, mut schemas) = (Vec::new(), &Vec::new());
+    match &declared.scope {
         Scope::AllTables => {}
-        Scope::Schemas(schemas) => in_schemas = schemas,
-        Scope::Tables(tables) => names = tables.iter().map(ToString::to_string).collect(),
+        Scope::Schemas(declared) => schemas = declared,
+        Scope::Tables(tables) => named.extend(
+            tables.iter().map(|table| serde_json::json!({ "name": table.name.to_string(), "columns": table.columns })),
+        ),
     }
-    let (all, changes) = (*scope == Scope::AllTables, publish.update || publish.delete);
-    if !any(client, "false", &[]).await? {
+    let narrowed = named.iter().any(|table| !table["columns"].is_null());
+    if !any(client, if narrowed { "true" } else { "false" }, &[]).await? {
         return Ok(Vec::new());
     }
-    let parameters: [Parameter<'_>; 4] =
-        [(&all, Type::BOOL), (&changes, Type::BOOL), (&names, Type::TEXT_ARRAY), (in_schemas, Type::TEXT_ARRAY)];
+    let Publication { publish, via_partition_root, .. } = declared;
+    let (all, changes) = (declared.scope == Scope::AllTables, publish.update || publish.delete);
+    let generated = declared.generated_columns == Some(GeneratedColumns::Stored);
+    let named = serde_json::Value::from(named).to_string();
+    let parameters: [Parameter<'_>; 6] = [
+        (&all, Type::BOOL),
+        (&changes, Type::BOOL),
+        (via_partition_root, Type::BOOL),
+        (&generated, Type::BOOL),
+        (&named, Type::TEXT),
+        (schemas, Type::TEXT_ARRAY),
+    ];
     unpublishable(client, DECLARED, &parameters).await
 }
 

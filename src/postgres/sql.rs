@@ -147,6 +147,14 @@ impl SqlSession {
     pub async fn run(&self, what: &'static str, statement: &str) -> Result<(), SqlError> {
         answer(what, self.client.batch_execute(statement)).await
     }
+
+    /// Runs one `statement`, which makes `what`; the server refuses a second one in it.
+    ///
+    /// # Errors
+    /// The server refuses or does not answer, or the session breaks off.
+    pub async fn statement(&self, what: &'static str, statement: &str) -> Result<(), SqlError> {
+        answer(what, self.client.execute(statement, &[])).await.map(drop)
+    }
 }
 
 impl Deref for SqlSession {

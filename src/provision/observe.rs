@@ -2,44 +2,98 @@
 
 use tokio_postgres::Client;
 
-use crate::config::{Database, Publish, Scope};
-use crate::ident::TableName;
+use super::difference::{self, Differences};
+use super::made::MadePublication;
+use crate::config::{Database, Scope};
 use crate::postgres::SqlError;
-use crate::postgres::catalog::{self, PublicationFacts, ServerFacts, SlotFacts};
+use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
 use crate::postgres::identity::{self, Unpublishable};
+use crate::postgres::publication::{self, PublicationFacts};
 
 /// What the server has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     pub server: ServerFacts,
     pub publication: Option<PublicationFacts>,
+    /// What slotd knows of it, if slotd made or altered it.
+    pub made: Option<MadePublication>,
     pub slot: Option<SlotFacts>,
     /// Tables that are published, or would be, and whose UPDATE and DELETE fail then.
     pub unpublishable: Vec<Unpublishable>,
-    /// Tables that the file names and the server does not have; asked while the publication is to be made.
-    pub missing_tables: Vec<TableName>,
+    /// Those that would become such if the publication were altered into what is declared, as far as that is known before.
+    pub unpublishable_then: Vec<Unpublishable>,
+    /// What the file names and the server does not have, in words: `no such table: public.orders`. Asked while the publication is
+    /// not as declared.
+    pub missing: Vec<String>,
 }
 
-/// Reads it all, in one session.
+impl Observed {
+    /// Whether slotd made the publication.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.made.as_ref().is_some_and(|made| made.ours)
+    }
+}
+
+/// Reads it all, in one session. `made` is what slotd has noted of the publication.
 ///
 /// # Errors
 /// The server refuses, or the session breaks off.
-pub async fn observe(client: &Client, database: &Database) -> Result<Observed, SqlError> {
+pub async fn observe(
+    client: &Client,
+    database: &Database,
+    made: Option<MadePublication>,
+) -> Result<Observed, SqlError> {
     let server = catalog::server(client).await?;
     // The slot first: another agent that is just making both makes it second, so a slot that is seen here never lacks a
     // publication that is only younger than our look.
     let slot = catalog::slots(client, &[&database.slot]).await?.pop();
-    let publication = catalog::publication(client, &database.publication).await?;
-    let missing_tables = match &database.scope {
-        Some(Scope::Tables(tables)) if publication.is_none() => catalog::missing_tables(client, tables).await?,
-        _ => Vec::new(),
-    };
+    let publication = publication::publication(client, &database.publication).await?;
+    let made = made.filter(|made| publication.as_ref().is_some_and(|found| is_it(database, found, made)));
+    let differs = publication.as_ref().filter(|found| !Differences::new(database, found, made.as_ref()).is_empty());
+    let missing =
+        if publication.is_none() || differs.is_some() { missing(client, database).await? } else { Vec::new() };
+    let tolerated = |found: &Unpublishable| database.allow_no_identity.contains(&found.table);
     let mut unpublishable = if publication.is_some() {
         identity::of_existing(client, &database.publication).await?
     } else {
-        let scope = database.scope.as_ref().unwrap_or(&Scope::AllTables);
-        identity::of_declared(client, scope, database.publish.unwrap_or(Publish::ALL)).await?
+        identity::of_declared(client, &difference::declared(database, None)).await?
     };
-    unpublishable.retain(|found| !database.allow_no_identity.contains(&found.table));
-    Ok(Observed { server, publication, slot, unpublishable, missing_tables })
+    unpublishable.retain(|found| !tolerated(found));
+    let mut unpublishable_then = match differs {
+        Some(found) if database.scope.is_some() => {
+            identity::of_declared(client, &difference::declared(database, Some(found))).await?
+        }
+        _ => Vec::new(),
+    };
+    unpublishable_then.retain(|found| !tolerated(found) && !unpublishable.contains(found));
+    Ok(Observed { server, publication, made, slot, unpublishable, unpublishable_then, missing })
+}
+
+/// Whether the publication `found` is the one that `made` is about. An intent that was not completed has no oid, and what is then
+/// there as declared was made by it.
+fn is_it(database: &Database, found: &PublicationFacts, made: &MadePublication) -> bool {
+    match made.oid {
+        Some(oid) => oid == found.oid,
+        None => Differences::new(database, found, None).is_empty(),
+    }
+}
+
+async fn missing(client: &Client, database: &Database) -> Result<Vec<String>, SqlError> {
+    let (mut tables, mut schemas) = (Vec::new(), &Vec::new());
+    match &database.scope {
+        None | Some(Scope::AllTables) => return Ok(Vec::new()),
+        Some(Scope::Schemas(declared)) => schemas = declared,
+        Some(Scope::Tables(declared)) => tables.extend(declared.iter().map(|table| table.name.clone())),
+    }
+    let (tables, schemas) = publication::missing(client, &tables, schemas).await?;
+    let mut missing = Vec::new();
+    if !tables.is_empty() {
+        let tables: Vec<_> = tables.iter().map(ToString::to_string).collect();
+        missing.push(format!("no such table: {}", tables.join(", ")));
+    }
+    if !schemas.is_empty() {
+        missing.push(format!("no such schema: {}", schemas.join(", ")));
+    }
+    Ok(missing)
 }

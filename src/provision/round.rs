@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::plan::{Refusal, publication_missing};
-use super::{Action, Plan, apply, observe, plan};
+use super::apply_slot::unrecorded;
+use super::made::{Made, MadePublication};
+use super::plan::{Kind, Plan, PublicationStep, SlotStep, plan, publication_missing};
+use super::refusals::Refusal;
+use super::{Consent, Observed, apply_publication, apply_slot, observe};
 use crate::config::Database;
+use crate::ident::SlotName;
 use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{Connector, ReplicationSession, SqlError, Visit};
@@ -26,15 +30,19 @@ pub struct Ensured {
 }
 
 /// One round of one database.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Round<'a> {
     pub database: &'a Database,
     pub connector: &'a Connector,
     pub reporter: &'a Reporter,
+    pub made: &'a Made,
+    /// Of the server.
+    pub system_identifier: u64,
 }
 
 impl Round<'_> {
-    /// Makes what is missing. `known` says that the slot has been streamed before.
+    /// Makes what is missing, and alters the publication if `consent` allows that. `known` says that the slot has been
+    /// streamed before.
     ///
     /// # Errors
     /// Why it may not be made, or could not.
@@ -43,69 +51,211 @@ impl Round<'_> {
         replication: &mut ReplicationSession,
         known: bool,
         holes: Holes,
+        consent: Consent,
     ) -> Result<Ensured, Refusal> {
-        let Self { database, connector, reporter } = *self;
-        let (own, to) = (connector.application_name(), &database.connection);
+        let Self { database, reporter, .. } = *self;
         // The stream broke off because its publication is younger than the slot's position.
         let mut advance = holes == Holes::Accept(Reason::PublicationGap);
+        let mut unaltered = None;
         let mut anew = None;
         for _ in 0..LOOKS {
-            let sql = connector.visit(to).await.map_err(|error| Refusal::Trouble(trouble::of_connect(&error, to)))?;
-            let observed = observe(&sql, database).await;
-            let observed = observed.map_err(|error| Refusal::Trouble(trouble::of_sql(Step::Observe, &error, to)))?;
-            let plan = plan(database, &observed, known, holes, own);
-            if let Some(refusal) = plan.refusal {
-                reporter.findings(plan.findings);
-                return Err(refusal);
+            let (visit, observed) = self.look().await.map_err(Refusal::Trouble)?;
+            let plan = self.plan(&observed, known, holes);
+            let Plan { publication, slot: mut steps, mut refusals, mut findings } = plan;
+            refusals.extend(self.refuse_by_policy(publication.as_ref(), &steps, consent));
+            if let Some(first) = refusals.first().cloned() {
+                findings.extend(refusals.into_iter().skip(1).map(Finding::from));
+                reporter.findings(findings);
+                return Err(first);
             }
-            let Plan { create_publication, mut steps, .. } = plan;
+            let ours = observed.is_ours();
+            let publication = publication
+                .filter(|step| step.is_allowed(consent, ours) && (step.kind == Kind::Create || unaltered.is_none()));
             if std::mem::take(&mut advance) && steps.is_empty() {
-                steps.push(Action::AdvanceSlot);
+                steps.push(SlotStep::Advance);
             }
+            let before = observed.slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn);
             match observed.slot {
-                Some(slot) if create_publication.is_none() && steps.is_empty() => {
-                    let ready = Ready { slot, anew, in_recovery: observed.server.in_recovery };
-                    return Ok(Ensured { ready, findings: plan.findings, visit: sql });
-                }
-                slot => {
-                    if steps.iter().any(|step| matches!(step, Action::AdvanceSlot | Action::CreateSlot)) {
-                        anew = anew.or(Some(Anew { before: slot.and_then(|slot| slot.confirmed_flush_lsn) }));
+                Some(slot) if publication.is_none() && steps.is_empty() => {
+                    if let Some(Diagnosis { trouble, .. }) = unaltered {
+                        findings.push(unalterable(database, &trouble));
                     }
+                    let ready = Ready { slot, anew, in_recovery: observed.server.in_recovery };
+                    return Ok(Ensured { ready, findings, visit });
                 }
+                _ if steps.iter().any(|step| matches!(step, SlotStep::Advance | SlotStep::Create)) => {
+                    anew = anew.or(Some(Anew { before }));
+                }
+                _ => {}
             }
-            if let Some(statement) = create_publication {
-                apply::create_publication(&statement, database, &sql, reporter).await.map_err(Refusal::Trouble)?;
+            if let Some(step) = publication {
+                let taken = apply_publication::publication(&step, &observed.unpublishable, ours, self, &visit).await;
+                match (taken, step.kind) {
+                    (Ok(()), _) => {}
+                    (Err(refused), Kind::Create) => return Err(Refusal::Trouble(refused)),
+                    // What is there can be streamed.
+                    (Err(refused), Kind::Alter | Kind::Recreate) => unaltered = Some(refused),
+                }
             }
             // What follows may wait for every transaction of the server.
-            drop(sql);
-            for step in &steps {
-                apply::apply(step, database, connector, replication, reporter).await.map_err(Refusal::Trouble)?;
+            drop(visit);
+            for step in steps {
+                apply_slot::slot(step, self, replication).await.map_err(Refusal::Trouble)?;
             }
         }
-        Err(Refusal::Trouble(Diagnosis {
-            class: Class::Retry,
-            trouble: Trouble::new(
-                Reason::SlotHeld,
-                format!("somebody changes the slot {} or its publication as fast as slotd makes them", database.slot),
-                "let one agent look after a slot",
-            ),
-        }))
+        Err(Refusal::Trouble(raced(database)))
+    }
+
+    /// What is to be mended of a database that streams; alters its publication, if `consent` allows that.
+    ///
+    /// # Errors
+    /// The server refuses, or can't be reached.
+    pub async fn check(&self, consent: Consent) -> Result<Vec<Finding>, Diagnosis> {
+        let Self { database, .. } = *self;
+        let mut unaltered = None;
+        loop {
+            let (visit, observed) = self.look().await?;
+            let Plan { publication, mut findings, .. } = self.plan(&observed, true, Holes::Refuse);
+            let ours = observed.is_ours();
+            match publication {
+                Some(PublicationStep { kind: Kind::Create, .. }) => findings.push(publication_missing(database)),
+                Some(step) if step.is_allowed(consent, ours) && unaltered.is_none() => {
+                    let taken = apply_publication::publication(&step, &observed.unpublishable, ours, self, &visit);
+                    // `Some` ends this, whatever came of it.
+                    unaltered = Some(taken.await.err());
+                    continue;
+                }
+                _ => {}
+            }
+            findings.extend(unaltered.flatten().map(|Diagnosis { trouble, .. }| unalterable(database, &trouble)));
+            return Ok(findings);
+        }
+    }
+
+    /// Makes or alters the publication, at the operator's word; `streams` says that a stream reads the slot meanwhile.
+    /// Gives what was done, in a sentence.
+    ///
+    /// # Errors
+    /// Why it may not be done, or could not.
+    pub async fn apply_publication(&self, consent: Consent, streams: bool) -> Result<String, Diagnosis> {
+        let Self { database, .. } = *self;
+        let Database { name, publication, .. } = database;
+        let (visit, observed) = self.look().await?;
+        let plan = self.plan(&observed, true, Holes::Refuse);
+        let Some(step) = plan.publication else { return Ok(format!("the publication {publication} is as declared")) };
+        let refuse = |sentence: String, hint: String| {
+            Err(Diagnosis { class: Class::Operator, trouble: Trouble::new(Reason::Publication, sentence, hint) })
+        };
+        if step.kind == Kind::Create && observed.slot.is_some() && !streams {
+            return refuse(
+                format!("the slot {} exists and its publication {publication} does not", database.slot),
+                format!(
+                    "`slotd resume {name} --accept-gap` makes it, and advances the slot past what it can't be read for"
+                ),
+            );
+        }
+        let stands_in_the_way = plan.refusals.into_iter().find_map(|refusal| match refusal {
+            Refusal::Trouble(diagnosis)
+                if matches!(
+                    diagnosis.trouble.reason,
+                    Reason::Server | Reason::Publication | Reason::NoReplicaIdentity
+                ) =>
+            {
+                Some(diagnosis)
+            }
+            _ => None,
+        });
+        if let Some(diagnosis) = stands_in_the_way {
+            return Err(diagnosis);
+        }
+        if !step.is_allowed(consent, observed.is_ours()) {
+            if let Some(blocked) = step.blocked {
+                return Err(blocked);
+            }
+            let sentence = format!("the publication {publication} is not as declared: {}", step.differences);
+            let hint = format!(
+                "only `slotd apply {name} --recreate-publication --yes` drops it and makes it anew; see first what \
+                 `slotd plan {name}` says is lost"
+            );
+            return refuse(sentence, hint);
+        }
+        let ours = observed.is_ours();
+        apply_publication::publication(&step, &observed.unpublishable, ours, self, &visit).await?;
+        Ok(format!("{}: {}", step.kind.done(), step.sql()))
+    }
+
+    async fn look(&self) -> Result<(Visit, Observed), Diagnosis> {
+        let Self { database, connector, made, system_identifier, .. } = *self;
+        let to = &database.connection;
+        let visit = connector.visit(to).await.map_err(|error| trouble::of_connect(&error, to))?;
+        let made = made.publication(system_identifier, &to.database, &database.publication);
+        let observed = observe(&visit, database, made).await;
+        let observed = observed.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
+        if let Some(made) = observed.made.as_ref().filter(|made| made.oid.is_none()) {
+            // The agent ended between the statement and its note.
+            let oid = observed.publication.as_ref().map(|found| found.oid);
+            let noted = MadePublication { oid, ..made.clone() };
+            self.made.note_publication(noted).await.map_err(|error| unrecorded(&error))?;
+        }
+        Ok((visit, observed))
+    }
+
+    fn plan(&self, observed: &Observed, known: bool, holes: Holes) -> Plan {
+        plan(self.database, observed, known, holes, self.connector.application_name())
+    }
+
+    /// What is missing, where the agent is to make nothing by itself.
+    fn refuse_by_policy(
+        &self,
+        publication: Option<&PublicationStep>,
+        slot: &[SlotStep],
+        consent: Consent,
+    ) -> Option<Refusal> {
+        if consent.create {
+            return None;
+        }
+        let Database { name, slot: slot_name, publication: publication_name, .. } = self.database;
+        let publication = publication.filter(|step| step.kind == Kind::Create);
+        let slot = slot.contains(&SlotStep::Create);
+        let what = match (publication, slot) {
+            (None, false) => return None,
+            (Some(_), false) => format!("the publication {publication_name} does not"),
+            (None, true) => format!("the slot {slot_name} does not"),
+            (Some(_), true) => format!("the publication {publication_name} and the slot {slot_name} do not"),
+        };
+        let sql = publication.map(PublicationStep::sql).into_iter().chain(slot.then(|| create_slot_sql(slot_name)));
+        let trouble = Trouble::new(
+            Reason::Unprovisioned,
+            format!("{what} exist, and provision = \"report\" makes nothing"),
+            format!("run slotd apply {name}, or: {}", sql.collect::<Vec<_>>().join(" ")),
+        );
+        Some(Refusal::Trouble(Diagnosis { class: Class::Operator, trouble }))
     }
 }
 
-/// Looks without touching anything: what is to be mended of a database that streams.
-///
-/// # Errors
-/// The server refuses, or can't be reached.
-pub async fn check(database: &Database, connector: &Connector) -> Result<Vec<Finding>, Diagnosis> {
-    let to = &database.connection;
-    let sql = connector.visit(to).await.map_err(|error| trouble::of_connect(&error, to))?;
-    let observed = observe(&sql, database).await.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
-    let mut findings = plan(database, &observed, true, Holes::Refuse, connector.application_name()).findings;
-    if observed.publication.is_none() {
-        findings.push(publication_missing(database));
+/// The SQL that makes a slot; publication first, in a transaction of its own.
+#[must_use]
+pub fn create_slot_sql(slot: &SlotName) -> String {
+    format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput');")
+}
+
+fn unalterable(database: &Database, trouble: &Trouble) -> Finding {
+    Finding {
+        code: "publication_unalterable",
+        sentence: format!("the publication {} can't be altered: {}", database.publication, trouble.sentence),
+        hint: trouble.hint.clone(),
     }
-    Ok(findings)
+}
+
+fn raced(database: &Database) -> Diagnosis {
+    Diagnosis {
+        class: Class::Retry,
+        trouble: Trouble::new(
+            Reason::SlotHeld,
+            format!("somebody changes the slot {} or its publication as fast as slotd makes them", database.slot),
+            "let one agent look after a slot",
+        ),
+    }
 }
 
 /// How long the end of our walsender is waited for.

@@ -14,6 +14,8 @@ pub type Reply = Result<String, Refusal>;
 /// Something that only the supervisor may do.
 #[derive(Debug)]
 pub enum Command {
+    /// Make publication and slot as declared, and alter what is there otherwise; the operator says so.
+    Apply { database: DatabaseName, recreate_publication: bool, reply: oneshot::Sender<Reply> },
     /// Change the level of the log until the next start, or until a changed file says otherwise.
     LogLevel { level: LogLevel, reply: oneshot::Sender<Reply> },
     /// Read the file again and apply the difference.

@@ -103,6 +103,8 @@ pub enum Reason {
     SynchronizedStandbySlots,
     /// The server's certificate or TLS itself was refused.
     Tls,
+    /// Something is missing, and the file says that slotd makes nothing by itself.
+    Unprovisioned,
 }
 
 impl Reason {
@@ -133,6 +135,7 @@ impl Reason {
             Self::SyncStandby => "sync_standby",
             Self::SynchronizedStandbySlots => "synchronized_standby_slots",
             Self::Tls => "tls",
+            Self::Unprovisioned => "unprovisioned",
         }
     }
 }

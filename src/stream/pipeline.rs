@@ -601,7 +601,29 @@ impl Pipeline {
     }
 }
 
+impl Identified {
+    /// Which cluster it is.
+    #[must_use]
+    pub const fn system_identifier(&self) -> u64 {
+        self.system.system_identifier
+    }
+}
+
+impl Started {
+    /// From which cluster it is.
+    #[must_use]
+    pub const fn system_identifier(&self) -> u64 {
+        self.opened.system_identifier()
+    }
+}
+
 impl Opened {
+    /// Which cluster the server is.
+    #[must_use]
+    pub const fn system_identifier(&self) -> u64 {
+        self.server.system_identifier()
+    }
+
     /// Whether every sink would take something now.
     ///
     /// # Errors

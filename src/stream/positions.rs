@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::change::Record;
 use crate::ident::{DatabaseName, SinkName, SlotName};
+use crate::lsn::Lsn;
 use crate::storage::SharedStorage;
 use log::Log;
 
@@ -135,6 +136,27 @@ impl Positions {
         };
         sent.map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+/// What is recorded, read once, while an agent may hold it.
+#[derive(Debug)]
+pub struct Recorded(Records);
+
+/// Reads `positions.jsonl` in `dir` and changes nothing. Blocks.
+///
+/// # Errors
+/// The file can't be read.
+pub fn read(storage: SharedStorage, dir: &Path) -> Result<Recorded, PositionsError> {
+    log::read(&*storage, &dir.join(log::NAME)).map(Recorded)
+}
+
+impl Recorded {
+    /// How far changes of `slot` of this cluster were delivered; `None` if none ever was.
+    #[must_use]
+    pub fn of(&self, slot: &SlotName, system_identifier: u64) -> Option<Lsn> {
+        let is = |record: &&Record| record.slot == *slot && record.system_identifier == system_identifier;
+        self.0.values().filter(is).map(Record::position).max()
     }
 }
 

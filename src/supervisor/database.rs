@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::ask::{Ask, Wish, disabled, not_lost};
 use super::holders::Holders;
 use crate::config::{Database, Status};
 use crate::guard::Seen;
@@ -15,7 +16,8 @@ use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, SlotFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{slot_trouble, sync_standby};
-use crate::provision::{self, Ensured, Refusal as Refused, Round};
+use crate::provision::made::Made;
+use crate::provision::{self, Consent, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
 use crate::status::{Condition, Holder, PERIOD, Reason, Refusal, Reply, STEADY, State, Streak, Trouble};
 use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
@@ -29,20 +31,14 @@ const FRESH: Duration = Duration::from_millis(100);
 /// The longest wait for our own last session, which the server ends by itself; so many times.
 const OURS: (Duration, u32) = (Duration::from_secs(1), 60);
 
-/// The operator accepts the gap of `reason`, and no other: it is what they were told.
-#[derive(Debug)]
-pub(super) struct Resume {
-    pub(super) reason: Reason,
-    pub(super) reply: oneshot::Sender<Reply>,
-}
-
 /// The task of one database.
 #[derive(Debug)]
 pub(super) struct Keep {
     pipeline: Pipeline,
     holders: Holders,
     seen: watch::Receiver<Option<Seen>>,
-    resumes: mpsc::Receiver<Resume>,
+    made: Made,
+    asks: mpsc::Receiver<Ask>,
     /// Somebody wants the next round now.
     poke: Arc<Notify>,
     backoff: Backoff,
@@ -53,10 +49,11 @@ impl Keep {
         pipeline: Pipeline,
         holders: Holders,
         seen: watch::Receiver<Option<Seen>>,
-        resumes: mpsc::Receiver<Resume>,
+        made: Made,
+        asks: mpsc::Receiver<Ask>,
         poke: Arc<Notify>,
     ) -> Self {
-        Self { pipeline, holders, seen, resumes, poke, backoff: Backoff::default() }
+        Self { pipeline, holders, seen, made, asks, poke, backoff: Backoff::default() }
     }
 
     /// Looks after the database until `stop`.
@@ -68,20 +65,32 @@ impl Keep {
     }
 
     async fn active(&mut self, stop: CancellationToken) {
-        let mut resume: Option<Resume> = None;
+        let mut ask: Option<Ask> = None;
         loop {
-            let holes = resume.as_ref().map_or(Holes::Refuse, |asked| Holes::Accept(asked.reason));
+            let mut holes = Holes::Refuse;
+            let mut consent = Consent::from(self.pipeline.database.provision);
+            match ask.as_ref().map(|ask| ask.wish) {
+                Some(Wish::Resume(reason)) => holes = Holes::Accept(reason),
+                Some(Wish::Apply(more)) => consent = more,
+                None => {}
+            }
             let prepared = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                prepared = self.prepare(holes) => prepared,
+                prepared = self.prepare(holes, consent) => prepared,
             };
             self.pipeline.reporter.round_done();
             let streamed = prepared.is_ok();
             let end = match prepared {
                 Ok(started) => {
                     self.pipeline.reporter.tries(self.backoff.failures(), None);
-                    answer(resume.take(), Ok("streaming behind a gap record".to_owned()));
+                    if let Some(ask) = ask.take() {
+                        let done = match ask.wish {
+                            Wish::Apply(_) => "the publication and the slot are as declared; streaming",
+                            Wish::Resume(_) => "streaming behind a gap record",
+                        };
+                        ask.answer(Ok(done.to_owned()));
+                    }
                     self.stream(started, &stop).await
                 }
                 Err(end) => end,
@@ -108,7 +117,9 @@ impl Keep {
                 }
             };
             let held_up_commits = streamed && trouble.reason == Reason::SyncStandby;
-            answer(resume.take(), Err(Refusal::Failed(trouble.sentence.clone())));
+            if let Some(ask) = ask.take() {
+                ask.answer(Err(Refusal::Failed(trouble.sentence.clone())));
+            }
             self.pipeline.reporter.failed(state, trouble);
             let until = wait.and_then(|wait| Timestamp::now().checked_add(SignedDuration::try_from(wait).ok()?).ok());
             self.pipeline.reporter.tries(self.backoff.failures(), until);
@@ -119,25 +130,29 @@ impl Keep {
                 }
             }
             let acknowledged = self.pipeline.reporter.status().positions.acknowledged;
-            resume = tokio::select! {
+            ask = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(asked) = self.resumes.recv() => Some(asked),
+                Some(ask) = self.asks.recv() => Some(ask),
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
                 // A slot that goes meanwhile is told within a look of the guard, however long the wait is.
                 () = gone(&mut self.seen, acknowledged), if wait.is_some() && state != State::Lost => None,
                 () = self.poke.notified(), if wait.is_some() => None,
             };
-            if state != State::Lost
-                && let Some(asked) = resume.take()
-            {
-                answer(Some(asked), Err(not_lost()));
+            match ask.as_ref().map(|ask| ask.wish) {
+                Some(Wish::Resume(_)) if state != State::Lost => {
+                    if let Some(ask) = ask.take() {
+                        ask.answer(Err(not_lost()));
+                    }
+                }
+                Some(Wish::Apply(consent)) => ask = self.apply_paused(ask, consent, state, &stop).await,
+                _ => {}
             }
         }
     }
 
     /// From nothing to a stream that has started.
-    async fn prepare(&self, holes: Holes) -> Result<Started, End> {
+    async fn prepare(&self, holes: Holes, consent: Consent) -> Result<Started, End> {
         let Pipeline { database, connector, reporter, .. } = &self.pipeline;
         let to = &database.connection;
         if reporter.status().condition.state() == State::Pending {
@@ -168,8 +183,8 @@ impl Keep {
             // The slot is made before the gap record is written, and would stand without it.
             opened.ready().await?;
         }
-        let round = Round { database, connector, reporter };
-        let ensured = round.ensure(&mut replication, opened.knows_slot(), holes).await;
+        let round = self.round(opened.system_identifier());
+        let ensured = round.ensure(&mut replication, opened.knows_slot(), holes, consent).await;
         let Ensured { ready, findings, visit } = ensured.map_err(|refused| self.note_holder(self.refused(refused)))?;
         reporter.findings(findings);
         self.leave_to_other(&ready)?;
@@ -177,6 +192,54 @@ impl Keep {
         let started = started.map_err(|end| self.note_holder(end))?;
         self.holders.forget(database.connection.server(), database.slot.clone());
         Ok(started)
+    }
+
+    fn round(&self, system_identifier: u64) -> Round<'_> {
+        let Pipeline { database, connector, reporter, .. } = &self.pipeline;
+        Round { database, connector, reporter, made: &self.made, system_identifier }
+    }
+
+    /// Makes or alters the publication while nothing is streamed. Gives `ask` back if the next round is to go on with it.
+    async fn apply_paused(
+        &self,
+        ask: Option<Ask>,
+        consent: Consent,
+        state: State,
+        stop: &CancellationToken,
+    ) -> Option<Ask> {
+        let ask = ask?;
+        let applied = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            applied = self.apply_publication(consent) => applied,
+        };
+        match applied {
+            Err(refusal) => ask.answer(Err(refusal)),
+            Ok(done) if state == State::Lost => {
+                let name = &self.pipeline.database.name;
+                let way_out =
+                    format!("{done}; the slot is lost, and `slotd resume {name} --accept-gap` says what that costs");
+                ask.answer(Err(Refusal::Conflict(way_out)));
+            }
+            Ok(_) => return Some(ask),
+        }
+        None
+    }
+
+    /// The same, of whatever server is there.
+    async fn apply_publication(&self, consent: Consent) -> Reply {
+        let Pipeline { database, connector, .. } = &self.pipeline;
+        let to = &database.connection;
+        let failed = |Trouble { sentence, hint, .. }: &Trouble| Refusal::Failed(format!("{sentence} ({hint})"));
+        let connect = |error| failed(&trouble::of_connect(&error, to).trouble);
+        let mut replication = connector.replication(to).await.map_err(connect)?;
+        let server = self.pipeline.identify(&mut replication).await.map_err(|end| match end {
+            End::Lost(trouble) | End::Trouble(Diagnosis { trouble, .. }) => failed(&trouble),
+            End::Stopped => Refusal::Failed("the database is being ended".to_owned()),
+        })?;
+        drop(replication);
+        let applied = self.round(server.system_identifier()).apply_publication(consent, false).await;
+        applied.map_err(|Diagnosis { trouble, .. }| failed(&trouble))
     }
 
     /// Whether the slot that is free now was another agent's while we looked on.
@@ -241,12 +304,14 @@ impl Keep {
 
     /// Streams, and looks at the publication every so often.
     async fn stream(&mut self, started: Started, stop: &CancellationToken) -> End {
-        let Self { pipeline, resumes, poke, seen, backoff, .. } = self;
+        let Self { pipeline, asks, poke, seen, backoff, made, .. } = self;
         let Pipeline { database, connector, reporter, unacknowledged, .. } = &*pipeline;
         let own = connector.application_name();
         let first = CHECK_PERIOD.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
         let mut checks = interval_at(Instant::now() + first, CHECK_PERIOD);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let system_identifier = started.system_identifier();
+        let round = Round { database, connector, reporter, made, system_identifier };
         let streaming = pipeline.run(started, stop);
         let sync_standby = async {
             loop {
@@ -279,14 +344,12 @@ impl Keep {
         let mut is_steady = false;
         let mut blind = Streak::default();
         loop {
+            let mut ask = None;
             tokio::select! {
                 biased;
                 end = &mut streaming => return end,
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
-                Some(asked) = resumes.recv() => {
-                    answer(Some(asked), Err(not_lost()));
-                    continue;
-                }
+                Some(asked) = asks.recv() => ask = Some(asked),
                 () = &mut steady, if !is_steady => {
                     is_steady = true;
                     backoff.reset();
@@ -296,11 +359,26 @@ impl Keep {
                 _ = checks.tick() => {}
                 () = poke.notified() => {}
             }
+            let checking = async {
+                if let Some(ask) = ask {
+                    let outcome = match ask.wish {
+                        Wish::Resume(_) => Err(not_lost()),
+                        Wish::Apply(consent) => {
+                            let applied = round.apply_publication(consent, true).await;
+                            applied.map_err(|Diagnosis { trouble, .. }| {
+                                Refusal::Failed(format!("{} ({})", trouble.sentence, trouble.hint))
+                            })
+                        }
+                    };
+                    ask.answer(outcome);
+                }
+                round.check(Consent::from(database.provision)).await
+            };
             let checked = tokio::select! {
                 biased;
                 end = &mut streaming => return end,
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
-                checked = provision::check(database, connector) => checked,
+                checked = checking => checked,
             };
             match &checked {
                 Ok(_) => {
@@ -364,7 +442,17 @@ impl Keep {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
-                    Some(asked) = self.resumes.recv() => answer(Some(asked), Err(disabled())),
+                    Some(ask) = self.asks.recv() => {
+                        let outcome = match ask.wish {
+                            Wish::Resume(_) => Err(disabled()),
+                            Wish::Apply(consent) => tokio::select! {
+                                biased;
+                                () = stop.cancelled() => return,
+                                applied = self.apply_publication(consent) => applied,
+                            },
+                        };
+                        ask.answer(outcome);
+                    }
                     changed = self.seen.changed() => if changed.is_err() { return } else { break },
                     () = sleep(PERIOD), if unseen => break,
                     () = self.poke.notified() => break,
@@ -424,19 +512,4 @@ async fn next<T>(seen: &mut watch::Receiver<Option<Seen>>, wanted: impl Fn(&Seen
         }
     }
     std::future::pending().await
-}
-
-pub(super) fn not_lost() -> Refusal {
-    Refusal::Conflict("the database is not lost: there is no gap to accept".to_owned())
-}
-
-fn disabled() -> Refusal {
-    Refusal::Conflict("the database is disabled: set status = \"active\" and reload first".to_owned())
-}
-
-fn answer(resume: Option<Resume>, outcome: Reply) {
-    if let Some(Resume { reply, .. }) = resume {
-        // The one who asked may have gone.
-        drop(reply.send(outcome));
-    }
 }

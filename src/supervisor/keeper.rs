@@ -11,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Shared;
-use super::database::{Keep, Resume, not_lost};
+use super::ask::{Ask, Wish, not_lost};
+use super::database::Keep;
 use crate::config::{Config, Database, FileSinkConfig, Password, SinkConfig};
 use crate::guard::{Seen, Watched};
+use crate::provision::Consent;
 use crate::sink::{FileSink, Sink, StdoutSink};
 use crate::status::{Condition, DatabaseStatus, Reason, Refusal, Reply, Reporter, State, Trouble};
 use crate::stream::positions::Key;
@@ -25,7 +27,7 @@ pub(super) struct Keeper {
     pub(super) database: Arc<Database>,
     reporter: Arc<Reporter>,
     seen: watch::Sender<Option<Seen>>,
-    resume: mpsc::Sender<Resume>,
+    asks: mpsc::Sender<Ask>,
     poke: Arc<Notify>,
     stop: CancellationToken,
     task: AbortOnDropHandle<()>,
@@ -51,9 +53,10 @@ impl Keeper {
             sink_stall_timeout: config.agent.sink_stall_timeout,
         };
         let (seen, seen_by_task) = watch::channel(None);
-        let (resume, resumes) = mpsc::channel(1);
+        let (asks, asked) = mpsc::channel(1);
         let (poke, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let keep = Keep::new(pipeline, shared.holders.clone(), seen_by_task, resumes, Arc::clone(&poke));
+        let keep =
+            Keep::new(pipeline, shared.holders.clone(), seen_by_task, shared.made.clone(), asked, Arc::clone(&poke));
         let (running, teller) = (keep.run(stop.clone()), Arc::clone(&reporter));
         let password = database.connection.password.clone();
         let run = async move {
@@ -69,7 +72,7 @@ impl Keeper {
             }
         };
         let task = AbortOnDropHandle::new(tokio::spawn(run));
-        Self { database, reporter, seen, resume, poke, stop, task }
+        Self { database, reporter, seen, asks, poke, stop, task }
     }
 
     /// Whether it ended without being asked to.
@@ -90,12 +93,21 @@ impl Keeper {
             Condition::Other(State::Disabled, trouble) => trouble.reason,
             _ => return drop(reply.send(Err(not_lost()))),
         };
-        if let Err(refused) = self.resume.try_send(Resume { reason, reply }) {
+        self.ask(Ask { wish: Wish::Resume(reason), reply });
+    }
+
+    /// Makes publication and slot as declared, as far as `consent` goes; answers `reply` once that is done.
+    pub(super) fn apply(&self, consent: Consent, reply: oneshot::Sender<Reply>) {
+        self.ask(Ask { wish: Wish::Apply(consent), reply });
+    }
+
+    fn ask(&self, ask: Ask) {
+        if let Err(refused) = self.asks.try_send(ask) {
             let why = match &refused {
-                TrySendError::Full(_) => "the database is being resumed already",
+                TrySendError::Full(_) => "the database is busy with another command",
                 TrySendError::Closed(_) => "the work on this database broke off; run slotd reload first",
             };
-            drop(refused.into_inner().reply.send(Err(Refusal::Conflict(why.to_owned()))));
+            refused.into_inner().answer(Err(Refusal::Conflict(why.to_owned())));
         }
     }
 

@@ -10,14 +10,15 @@ mod tape;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
 use slotd::config::{self, Config};
 use slotd::net::resolve::Resolver;
 use slotd::postgres::{Connector, trouble};
-use slotd::provision::{Ensured, Refusal, Round};
+use slotd::provision::made::Made;
+use slotd::provision::{Consent, Ensured, Refusal, Round};
 use slotd::sink::{FileSink, Sink};
 use slotd::status::{Bounds, DatabaseStatus, Registry};
 use slotd::storage::Disk;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::shears::{Place, Shears};
 use self::tape::{Ending, How, Life, PORT, Tape, Which, bytes_of, messages};
+use crate::support::guard::{Folder, User};
 use crate::support::{Cluster, History, Options, Slotd, compare, lines_of, lsn_of, seed};
 
 /// A life and what it delivered.
@@ -85,6 +87,18 @@ fn pipeline(folder: &Path, config: &Config) -> Pipeline {
     }
 }
 
+/// What was made in this process.
+fn made() -> &'static Made {
+    static MADE: OnceLock<(Folder, Made)> = OnceLock::new();
+    let (_, made) = MADE.get_or_init(|| {
+        let user = User { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
+        let folder = Folder::new("made", user).unwrap();
+        let made = Made::open(Arc::new(Disk), folder.path()).unwrap();
+        (folder, made)
+    });
+    made
+}
+
 /// From nothing to the end of the stream, as a keeper goes.
 async fn live(pipeline: &Pipeline, stop: &CancellationToken) -> End {
     match begin(pipeline, stop).await {
@@ -99,8 +113,10 @@ async fn begin(pipeline: &Pipeline, stop: &CancellationToken) -> Result<End, End
     let mut replication = connected.map_err(|error| End::Trouble(trouble::of_connect(&error, to)))?;
     let server = pipeline.identify(&mut replication).await?;
     let opened = pipeline.open(server).await.map_err(|(_, end)| end)?;
-    let round = Round { database, connector, reporter };
-    let ensured = round.ensure(&mut replication, opened.knows_slot(), Holes::Refuse).await;
+    let system_identifier = opened.system_identifier();
+    let round = Round { database, connector, reporter, made: made(), system_identifier };
+    let consent = Consent::from(database.provision);
+    let ensured = round.ensure(&mut replication, opened.knows_slot(), Holes::Refuse, consent).await;
     let Ensured { ready, visit, .. } = ensured.map_err(|refusal| match refusal {
         Refusal::Trouble(diagnosis) => End::Trouble(diagnosis),
         lost @ Refusal::Lost { .. } => panic!("{lost:?}"),

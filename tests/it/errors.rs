@@ -10,7 +10,7 @@ use slotd::ident::{PublicationName, SlotName};
 use slotd::lsn::Lsn;
 use slotd::postgres::catalogue::{self, Proof, ROWS, Row, Step};
 use slotd::postgres::trouble::{self, Class, Diagnosis};
-use slotd::postgres::{ConnectError, Connector, ReplicationError, SqlError, catalog};
+use slotd::postgres::{ConnectError, Connector, ReplicationError, SqlError, catalog, publication};
 use slotd::status::Trouble;
 use slotd::wire::ServerError;
 use slotd::wire::login::LoginError;
@@ -456,17 +456,17 @@ async fn what_is_said_of_the_rest() {
         let (way, modest) = (Way::at(cluster.port(), &dbname, "postgres"), Way::at(cluster.port(), &dbname, &role));
         let publication = PublicationName::new("p").unwrap();
         let session = modest.connector.sql(&modest.to).await.unwrap();
-        let looked = catalog::publication(&session, &publication).await.map(drop);
+        let looked = publication::publication(&session, &publication).await.map(drop);
         modest.of_sql("another privilege", Step::Observe, looked);
 
         let locker = cluster.connect(&dbname).await;
         locker.batch_execute("BEGIN; LOCK TABLE pg_publication IN ACCESS EXCLUSIVE MODE").await.unwrap();
         let session = way.connector.sql(&way.to).await.unwrap();
         session.run("lock_timeout", "SET lock_timeout = '10ms'").await.unwrap();
-        let looked = catalog::publication(&session, &publication).await.map(drop);
+        let looked = publication::publication(&session, &publication).await.map(drop);
         way.of_sql("locked", Step::Observe, looked);
         session.run("timeouts", "SET lock_timeout = 0; SET statement_timeout = '10ms'").await.unwrap();
-        let looked = catalog::publication(&session, &publication).await.map(drop);
+        let looked = publication::publication(&session, &publication).await.map(drop);
         way.of_sql("cancelled", Step::Observe, looked);
         locker.batch_execute("COMMIT").await.unwrap();
 

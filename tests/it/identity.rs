@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use slotd::config::{Publish, Scope};
+use slotd::config::{DeclaredTable, Publication, Publish, Scope};
 use slotd::ident::{PublicationName, TableName};
 use slotd::postgres::identity::{self, Unpublishable};
 use tokio_postgres::Client;
@@ -242,7 +242,7 @@ async fn a_table_that_is_alone_in_its_database_is_found() {
             let table = format!("CREATE TABLE app.t ({columns}); ALTER TABLE app.t REPLICA IDENTITY {identity}");
             client.batch_execute(&format!("CREATE SCHEMA app; {function} {table}")).await.unwrap();
             if clause == "ALL TABLES" {
-                let declared = identity::of_declared(&client, &Scope::AllTables, Publish::ALL).await.unwrap();
+                let declared = identity::of_declared(&client, &declared(Scope::AllTables, Publish::ALL)).await.unwrap();
                 assert_eq!(declared.len(), found, "PostgreSQL {major}: {columns}, {identity}");
             }
             assert_eq!(
@@ -258,7 +258,7 @@ async fn a_table_that_is_alone_in_its_database_is_found() {
 async fn what_is_declared_is_judged_before_it_is_made() {
     for major in VERSIONS {
         let client = session(major).await;
-        let table = |name: &str| TableName { schema: "app".to_owned(), table: name.to_owned() };
+        let table = |name: &str| DeclaredTable::from(TableName { schema: "app".to_owned(), table: name.to_owned() });
         let scopes = [
             (Scope::AllTables, "ALL TABLES"),
             (Scope::Schemas(vec!["app".to_owned()]), "TABLES IN SCHEMA app"),
@@ -274,7 +274,7 @@ async fn what_is_declared_is_judged_before_it_is_made() {
                 (Publish { update: false, ..Publish::ALL }, "insert, delete, truncate"),
                 (Publish { update: false, delete: false, ..Publish::ALL }, "insert, truncate"),
             ] {
-                let found = identity::of_declared(&client, scope, publish).await.unwrap();
+                let found = identity::of_declared(&client, &declared(scope.clone(), publish)).await.unwrap();
                 let make = format!(
                     "CREATE PUBLICATION p FOR {clause} WITH (publish = '{words}', publish_via_partition_root = true)"
                 );
@@ -288,4 +288,8 @@ async fn what_is_declared_is_judged_before_it_is_made() {
             }
         }
     }
+}
+
+fn declared(scope: Scope, publish: Publish) -> Publication {
+    Publication { scope, publish, via_partition_root: true, generated_columns: None }
 }

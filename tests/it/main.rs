@@ -53,6 +53,8 @@ mod mute;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod plan;
+#[cfg(test)]
 mod proof;
 #[cfg(test)]
 mod provision;

@@ -7,7 +7,7 @@ mod by_name;
 mod cluster;
 mod disk;
 mod flow;
-mod guard;
+pub(crate) mod guard;
 mod history;
 mod http;
 mod line;

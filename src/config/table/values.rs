@@ -169,9 +169,43 @@ impl<'a> Table<'a> {
         or_one: bool,
         parse: impl Fn(&str) -> Result<T, Wrong>,
     ) -> Option<At<Vec<At<T>>>> {
+        let no_list = || Wrong::new(format!("`{key}` is a list of texts")).hint("write [\"one\", \"two\"]");
+        self.entries(key, or_one, no_list, |value| self.item(key, value, &parse, no_list), T::eq)
+    }
+
+    /// A list of texts and of tables, which `text` and `table` read. No two are the `same`.
+    pub(in crate::config) fn texts_or_tables<T>(
+        &self,
+        key: &str,
+        known: &[&[&str]],
+        text: impl Fn(&str) -> Result<T, Wrong>,
+        table: impl Fn(&Self) -> Option<T>,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Option<At<Vec<At<T>>>> {
+        let no_list = || {
+            Wrong::new(format!("`{key}` is a list of texts and of tables"))
+                .hint("write [\"one\", { name = \"two\", … }]")
+        };
+        let read = |value: &'a Spanned<DeValue<'a>>| match value.get_ref() {
+            DeValue::Table(inner) => {
+                let opened = Self::open(self.reader, format!("an entry of `{key}`"), inner, value.span(), known);
+                Some(At { value: table(&opened)?, span: value.span() })
+            }
+            _ => self.item(key, value, &text, no_list),
+        };
+        self.entries(key, false, no_list, read, same)
+    }
+
+    fn entries<T>(
+        &self,
+        key: &str,
+        or_one: bool,
+        no_list: impl Fn() -> Wrong,
+        read: impl Fn(&'a Spanned<DeValue<'a>>) -> Option<At<T>>,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Option<At<Vec<At<T>>>> {
         let value = self.get(key)?;
         let span = value.span();
-        let no_list = || Wrong::new(format!("`{key}` is a list of texts")).hint("write [\"one\", \"two\"]");
         let items = match value.get_ref() {
             DeValue::Array(items) => items.as_ref(),
             DeValue::String(_) if or_one => std::slice::from_ref(value),
@@ -183,11 +217,11 @@ impl<'a> Table<'a> {
         let mut list: Vec<At<T>> = Vec::new();
         let mut whole = true;
         for item in items {
-            let Some(at) = self.item(key, item, &parse, no_list) else {
+            let Some(at) = read(item) else {
                 whole = false;
                 continue;
             };
-            match list.iter().find(|before| before.value == at.value) {
+            match list.iter().find(|before| same(&before.value, &at.value)) {
                 Some(before) => {
                     let wrong =
                         Wrong::new(format!("`{key}`: this stands in the list twice")).hint("leave one of them out");

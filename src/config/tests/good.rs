@@ -177,7 +177,7 @@ allow_sync_standby = true
     assert!(shop.connection.ipv6);
     assert_eq!((shop.slot.as_str(), shop.publication.as_str()), ("s_1", "My Pub"));
     assert_eq!(shop.status, Status::Disabled);
-    assert_eq!(shop.scope, Some(Scope::Tables(vec![table("public", "orders"), table("sales", "Items")])));
+    assert_eq!(shop.scope, Some(Scope::Tables(vec![table("public", "orders").into(), table("sales", "Items").into()])));
     assert_eq!(shop.publish, Some(Publish { insert: true, update: false, delete: true, truncate: false }));
     assert_eq!(shop.publish_via_partition_root, Some(false));
     assert_eq!(shop.sinks, [sink("kept"), sink("screen")]);

@@ -3,9 +3,14 @@
 use std::path::Path;
 
 use super::*;
-use crate::config;
+use crate::config::{self, DeclaredTable, Publish};
+use crate::ident::TableName;
 use crate::lsn::Lsn;
-use crate::postgres::catalog::{ServerFacts, SlotHolder};
+use crate::postgres::catalog::{ServerFacts, SlotFacts, SlotHolder};
+use crate::postgres::identity::{Unpublishable, Why};
+use crate::postgres::publication::PublishedTable;
+use crate::postgres::trouble::Class;
+use crate::status::{Reason, Trouble};
 
 const OWN: &str = "slotd/0123456789abcdef";
 
@@ -37,22 +42,23 @@ fn nothing() -> Observed {
             wal_end: Lsn(1000),
         },
         publication: None,
+        made: None,
         slot: None,
         unpublishable: Vec::new(),
-        missing_tables: Vec::new(),
+        unpublishable_then: Vec::new(),
+        missing: Vec::new(),
     }
 }
 
 fn everything() -> Observed {
     let publication = PublicationFacts {
+        oid: 16_400,
         all_tables: true,
         schemas: Vec::new(),
         tables: Vec::new(),
-        insert: true,
-        update: true,
-        delete: true,
-        truncate: true,
+        publish: Publish::ALL,
         via_partition_root: true,
+        generated_columns: None,
     };
     Observed { publication: Some(publication), slot: Some(slot()), ..nothing() }
 }
@@ -83,10 +89,10 @@ fn with_slot(change: impl FnOnce(&mut SlotFacts)) -> Observed {
     observed
 }
 
-fn steps(keys: &str, observed: &Observed) -> (Option<String>, Vec<Action>) {
+fn steps(keys: &str, observed: &Observed) -> (Option<String>, Vec<SlotStep>) {
     let plan = plan(&database(keys), observed, false, Holes::Refuse, OWN);
-    assert_eq!(plan.refusal, None);
-    (plan.create_publication, plan.steps)
+    assert_eq!(plan.refusals, []);
+    (plan.publication.map(|step| step.sql()), plan.slot)
 }
 
 fn sql(keys: &str) -> String {
@@ -94,7 +100,7 @@ fn sql(keys: &str) -> String {
 }
 
 fn trouble(observed: &Observed, known: bool) -> (Class, Reason, String, String) {
-    match plan(&database(""), observed, known, Holes::Refuse, OWN).refusal {
+    match plan(&database(""), observed, known, Holes::Refuse, OWN).refusals.into_iter().next() {
         Some(Refusal::Trouble(diagnosis)) => {
             let Trouble { reason, sentence, hint, .. } = diagnosis.trouble;
             (diagnosis.class, reason, sentence, hint)
@@ -104,7 +110,7 @@ fn trouble(observed: &Observed, known: bool) -> (Class, Reason, String, String) 
 }
 
 fn lost(observed: &Observed, known: bool) -> Reason {
-    match plan(&database(""), observed, known, Holes::Refuse, OWN).refusal {
+    match plan(&database(""), observed, known, Holes::Refuse, OWN).refusals.into_iter().next() {
         Some(Refusal::Lost { reason, .. }) => reason,
         other => panic!("{other:?}"),
     }
@@ -114,7 +120,7 @@ fn lost(observed: &Observed, known: bool) -> Reason {
 fn the_publication_is_made_first_and_the_slot_second() {
     let (publication, steps) = steps("", &nothing());
     assert!(publication.is_some());
-    assert_eq!(steps, [Action::CreateSlot]);
+    assert_eq!(steps, [SlotStep::Create]);
 }
 
 #[test]
@@ -124,21 +130,21 @@ fn what_is_there_is_left_alone() {
 
 #[test]
 fn a_publication_without_a_slot_gets_one() {
-    assert_eq!(steps("", &Observed { slot: None, ..everything() }), (None, vec![Action::CreateSlot]));
+    assert_eq!(steps("", &Observed { slot: None, ..everything() }), (None, vec![SlotStep::Create]));
 }
 
 #[test]
 fn each_scope_has_its_statement() {
     let with = "WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)";
-    assert_eq!(sql(""), format!("CREATE PUBLICATION slotd_shop FOR ALL TABLES {with}"));
+    assert_eq!(sql(""), format!("CREATE PUBLICATION slotd_shop FOR ALL TABLES {with};"));
     assert_eq!(
         sql("schemas = [\"public\", '\"Sales\"']"),
-        format!("CREATE PUBLICATION slotd_shop FOR TABLES IN SCHEMA public, \"Sales\" {with}")
+        format!("CREATE PUBLICATION slotd_shop FOR TABLES IN SCHEMA public, \"Sales\" {with};")
     );
     assert_eq!(
         sql("tables = [\"orders\", \"sales.order\"]\npublish = \"insert\"\npublish_via_partition_root = false"),
         "CREATE PUBLICATION slotd_shop FOR TABLE public.orders, sales.\"order\" WITH (publish = 'insert', \
-         publish_via_partition_root = false)"
+         publish_via_partition_root = false);"
     );
 }
 
@@ -155,7 +161,7 @@ fn tables_whose_updates_would_fail_are_refused_by_name() {
 fn such_a_table_of_a_publication_that_exists_is_a_finding() {
     let observed = Observed { unpublishable: vec![unpublishable("log")], ..everything() };
     let plan = plan(&database(""), &observed, false, Holes::Refuse, OWN);
-    assert_eq!((plan.refusal, plan.findings[0].code), (None, "no_replica_identity"));
+    assert_eq!((plan.refusals, plan.findings[0].code), (vec![], "no_replica_identity"));
 }
 
 #[test]
@@ -163,8 +169,8 @@ fn a_publication_is_compared_only_where_the_file_speaks() {
     let mut observed = everything();
     let publication = observed.publication.as_mut().unwrap();
     publication.all_tables = false;
-    let name = table("public", "a");
-    publication.tables = vec![PublishedTable { name, filtered: false, listed: false, inherited: false }];
+    let table = DeclaredTable::from(table("public", "a"));
+    publication.tables = vec![PublishedTable { table, inherited: false, overruled: false }];
     let findings = |keys| plan(&database(keys), &observed, false, Holes::Refuse, OWN).findings;
     assert_eq!(findings(""), []);
     assert_eq!(findings("tables = [\"a\"]"), []);
@@ -175,8 +181,8 @@ fn a_publication_is_compared_only_where_the_file_speaks() {
 
 #[test]
 fn missing_tables_are_named() {
-    let observed = Observed { missing_tables: vec![table("public", "nosuch")], ..nothing() };
-    assert!(trouble(&observed, false).2.contains("public.nosuch"));
+    let observed = Observed { missing: vec!["no such table: public.nosuch".to_owned()], ..nothing() };
+    assert!(trouble(&observed, false).2.contains("no such table: public.nosuch"));
 }
 
 #[test]
@@ -225,7 +231,7 @@ fn a_slot_that_is_held_names_the_holder_and_our_own_is_just_waited_for() {
 fn a_slot_that_is_gone_is_lost_only_if_it_was_ours() {
     let observed = Observed { slot: None, ..everything() };
     assert_eq!(lost(&observed, true), Reason::SlotMissing);
-    assert_eq!(steps("", &observed), (None, vec![Action::CreateSlot]));
+    assert_eq!(steps("", &observed), (None, vec![SlotStep::Create]));
 }
 
 #[test]
@@ -233,7 +239,7 @@ fn an_invalidated_slot_is_lost_and_made_anew_only_behind_an_accepted_gap() {
     let observed = with_slot(|slot| slot.wal_status = Some("lost".to_owned()));
     assert_eq!(lost(&observed, true), Reason::SlotInvalidated);
     let plan = plan(&database(""), &observed, true, Holes::Accept(Reason::SlotInvalidated), OWN);
-    assert_eq!((plan.refusal, plan.steps), (None, vec![Action::DropSlot, Action::CreateSlot]));
+    assert_eq!((plan.refusals, plan.slot), (vec![], vec![SlotStep::Drop, SlotStep::Create]));
 }
 
 #[test]
@@ -242,10 +248,10 @@ fn a_slot_without_its_publication_is_a_gap() {
     assert_eq!(lost(&observed, false), Reason::PublicationGap);
     let accept = |reason| plan(&database(""), &observed, true, Holes::Accept(reason), OWN);
     let accepted = accept(Reason::PublicationGap);
-    assert_eq!((accepted.create_publication.is_some(), accepted.steps), (true, vec![Action::AdvanceSlot]));
+    assert_eq!((accepted.publication.is_some(), accepted.slot), (true, vec![SlotStep::Advance]));
     let other = accept(Reason::SlotInvalidated);
-    assert!(matches!(other.refusal, Some(Refusal::Lost { reason: Reason::PublicationGap, .. })), "{other:?}");
-    assert_eq!(other.steps, [], "what was accepted is not what is the matter now");
+    let gap = matches!(other.refusals[0], Refusal::Lost { reason: Reason::PublicationGap, .. });
+    assert!(gap, "what was accepted is not what is the matter now: {other:?}");
 }
 
 #[test]
@@ -292,5 +298,63 @@ fn a_server_that_would_wait_for_us_is_refused_unless_that_is_allowed() {
     let mut observed = everything();
     observed.server.synchronous_standby_names = "*".to_owned();
     assert_eq!(trouble(&observed, true).1, Reason::SyncStandby);
-    assert_eq!(plan(&database("allow_sync_standby = true"), &observed, true, Holes::Refuse, OWN).refusal, None);
+    assert_eq!(plan(&database("allow_sync_standby = true"), &observed, true, Holes::Refuse, OWN).refusals, []);
+}
+
+#[test]
+fn all_that_stands_in_the_way_is_told_at_once() {
+    let mut observed = Observed { unpublishable: vec![unpublishable("log")], ..nothing() };
+    observed.server.wal_level = "replica".to_owned();
+    observed.server.synchronous_standby_names = "*".to_owned();
+    let refusals = plan(&database(""), &observed, false, Holes::Refuse, OWN).refusals;
+    let reasons = refusals.into_iter().map(|refusal| match refusal {
+        Refusal::Trouble(diagnosis) => diagnosis.trouble.reason,
+        Refusal::Lost { reason, .. } => reason,
+    });
+    assert!(reasons.eq([Reason::Server, Reason::SyncStandby, Reason::NoReplicaIdentity]));
+}
+
+#[test]
+fn each_step_is_taken_by_whom_may_take_it() {
+    use crate::config::Provision::{Apply, Create, Report};
+
+    let step = |keys: &str, observed: &Observed| {
+        plan(&database(keys), observed, false, Holes::Refuse, OWN).publication.unwrap()
+    };
+    let create = step("", &nothing());
+    let alter = step("publish = \"insert\"", &everything());
+    let recreate = step("tables = [\"a\"]", &everything());
+    let missing = Observed { missing: vec!["no such table: public.a".to_owned()], ..everything() };
+    let harmful = Observed { unpublishable_then: vec![unpublishable("log")], ..everything() };
+    let blocked = [step("tables = [\"a\"]", &missing), step("publish = \"insert, update\"", &harmful)];
+    assert_eq!([create.kind, alter.kind, recreate.kind], [Kind::Create, Kind::Alter, Kind::Recreate]);
+    let operator = Consent::of_operator(false);
+    let with_flag = Consent::of_operator(true);
+    // (who, whether slotd made the publication): (create, alter, recreate)
+    for (consent, ours, allowed) in [
+        (Consent::from(Report), true, [false, false, false]),
+        (Consent::from(Create), true, [true, false, false]),
+        (Consent::from(Apply), false, [true, false, false]),
+        (Consent::from(Apply), true, [true, true, false]),
+        (operator, false, [true, true, false]),
+        (operator, true, [true, true, false]),
+        (with_flag, false, [true, true, true]),
+    ] {
+        let steps = [&create, &alter, &recreate].map(|step| step.is_allowed(consent, ours));
+        assert_eq!(steps, allowed, "{consent:?}, {ours}");
+        assert!(blocked.iter().all(|step| !step.is_allowed(consent, ours)));
+    }
+}
+
+#[test]
+fn a_filter_that_counts_for_nothing_is_found() {
+    let mut observed = everything();
+    let publication = observed.publication.as_mut().unwrap();
+    publication.all_tables = false;
+    publication.schemas = vec!["public".to_owned()];
+    let filtered = DeclaredTable { row_filter: Some("(qty > 0)".to_owned()), ..table("public", "items").into() };
+    publication.tables = vec![PublishedTable { table: filtered, inherited: false, overruled: true }];
+    let findings = plan(&database(""), &observed, false, Holes::Refuse, OWN).findings;
+    assert_eq!(findings[0].code, "filter_without_effect");
+    assert!(findings[0].sentence.contains("public.items"), "{findings:?}");
 }

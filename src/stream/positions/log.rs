@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Key, PositionsError, Records};
 use crate::change::Record;
 use crate::faults::{self, Point};
-use crate::storage::{self, File, SharedStorage, sealed};
+use crate::storage::{self, File, SharedStorage, Storage, sealed};
 
 /// Its name in the state directory.
 pub(super) const NAME: &str = "positions.jsonl";
@@ -48,21 +48,8 @@ impl Log {
         let path = dir.join(NAME);
         let error = |verb, source| PositionsError { verb, path: path.clone(), source: Arc::new(source) };
         storage.create_dir_all(dir).map_err(|source| error("make the folder of", source))?;
-        let bytes = match storage::read(&*storage, &path) {
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Vec::new(),
-            bytes => bytes.map_err(|source| error("read", source))?,
-        };
-        let mut log = Self { storage, path, records: Records::new(), open: None };
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match sealed::unseal(line).and_then(|state| serde_json::from_slice::<Vec<Position>>(state).ok()) {
-                Some(positions) => {
-                    log.records.extend(positions.into_iter().map(|position| (position.at, position.record)));
-                }
-                // The end of a write that a crash tore was never reported as durable.
-                None if !line.ends_with(b"\n") => {}
-                None => tracing::warn!("{}: a line that is not whole is passed over", log.path.display()),
-            }
-        }
+        let records = read(&*storage, &path)?;
+        let mut log = Self { storage, path, records, open: None };
         log.begin().map_err(|source| log.error("write", source))?;
         Ok(log)
     }
@@ -112,6 +99,27 @@ impl Log {
     fn error(&self, verb: &'static str, source: io::Error) -> PositionsError {
         PositionsError { verb, path: self.path.clone(), source: Arc::new(source) }
     }
+}
+
+/// What the file at `path` says, if it is there.
+pub(super) fn read(storage: &dyn Storage, path: &Path) -> Result<Records, PositionsError> {
+    let bytes = match storage::read(storage, path) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Vec::new(),
+        bytes => {
+            let error = |source| PositionsError { verb: "read", path: path.to_owned(), source: Arc::new(source) };
+            bytes.map_err(error)?
+        }
+    };
+    let mut records = Records::new();
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        match sealed::unseal(line).and_then(|state| serde_json::from_slice::<Vec<Position>>(state).ok()) {
+            Some(positions) => records.extend(positions.into_iter().map(|position| (position.at, position.record))),
+            // The end of a write that a crash tore was never reported as durable.
+            None if !line.ends_with(b"\n") => {}
+            None => tracing::warn!("{}: a line that is not whole is passed over", path.display()),
+        }
+    }
+    Ok(records)
 }
 
 fn line(records: &Records) -> io::Result<String> {

@@ -1,14 +1,16 @@
-//! Taking one step of a plan.
+//! Taking a step of a plan that is about the slot.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Action;
+use super::made::{MadeError, MadeSlot};
+use super::plan::SlotStep;
+use super::round::Round;
 use crate::config::Database;
 use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
-use crate::postgres::{Connector, ReplicationError, ReplicationSession, SqlError, SqlSession, slot_trouble};
+use crate::postgres::{Connector, ReplicationError, ReplicationSession, SqlError, slot_trouble};
 use crate::status::{Condition, Reason, Reporter, State, Trouble};
 
 /// After this long the operator is told whom the making of a slot waits for.
@@ -16,50 +18,28 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked after that.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Makes the publication. Losing a race to another agent is success: the next look tells what there is.
-pub(super) async fn create_publication(
-    statement: &str,
-    database: &Database,
-    sql: &SqlSession,
-    reporter: &Reporter,
-) -> Result<(), Diagnosis> {
-    let Database { publication, connection, .. } = database;
-    // It waits for locks on the tables inside a turn, so not for long.
-    let made = async {
-        sql.run("SET lock_timeout", "SET lock_timeout = '1s'").await?;
-        sql.run("CREATE PUBLICATION", statement).await
-    };
-    match made.await {
-        Ok(()) => reporter.info(None, &format!("made the publication {publication}: {statement}")),
-        // 23505: both looked before either had made it.
-        Err(SqlError::Server(error)) if matches!(error.sqlstate.as_str(), "42710" | "23505") => {}
-        Err(SqlError::Server(error)) => {
-            return Err(trouble::of_server(Step::CreatePublication, &error, connection, &format!("{statement};")));
-        }
-        Err(error) => return Err(trouble::of_sql(Step::CreatePublication, &error, connection)),
-    }
-    Ok(())
-}
-
-/// Takes `action`. Losing a race to another agent is success here too.
-pub(super) async fn apply(
-    action: &Action,
-    database: &Database,
-    connector: &Connector,
+/// Takes `action`. Losing a race to another agent is success: the next look tells what there is.
+pub(super) async fn slot(
+    step: SlotStep,
+    round: &Round<'_>,
     replication: &mut ReplicationSession,
-    reporter: &Reporter,
 ) -> Result<(), Diagnosis> {
+    let Round { database, connector, reporter, made, system_identifier } = *round;
     let to = &database.connection;
     let slot = &database.slot;
-    match action {
-        Action::CreateSlot => {
+    match step {
+        SlotStep::Create => {
             let outcome = tokio::select! {
                 biased;
                 outcome = replication.create_slot(slot) => outcome,
                 unheard = watch_making(database, connector, reporter) => return Err(unheard),
             };
             match outcome {
-                Ok(()) => reporter.info(None, &format!("made the slot {slot}")),
+                Ok(()) => {
+                    reporter.info(None, &format!("made the slot {slot}"));
+                    let noted = MadeSlot { system_identifier, database: to.database.clone(), slot: slot.clone() };
+                    made.note_slot(noted).await.map_err(|error| unrecorded(&error))?;
+                }
                 Err(ReplicationError::Server(error)) if error.sqlstate == "42710" => {}
                 Err(ReplicationError::Server(error)) => {
                     let slots = if error.sqlstate == "53400" { slots_in_use(database, connector).await } else { None };
@@ -73,14 +53,14 @@ pub(super) async fn apply(
                 Err(error) => return Err(trouble::of_replication(Step::CreateSlot, &error, to)),
             }
         }
-        Action::DropSlot => {
+        SlotStep::Drop => {
             if let Err(error) = replication.drop_slot(slot).await {
                 let refused = trouble::of_replication(Step::DropSlot, &error, to);
                 return Err(with_holder(refused, database, connector).await);
             }
             reporter.info(None, &format!("dropped the invalidated slot {slot}"));
         }
-        Action::AdvanceSlot => {
+        SlotStep::Advance => {
             if let Err(error) = advance(database, connector).await {
                 let refused = trouble::of_sql(Step::AdvanceSlot, &error, to);
                 return Err(with_holder(refused, database, connector).await);
@@ -89,6 +69,12 @@ pub(super) async fn apply(
         }
     }
     Ok(())
+}
+
+/// What is made can't be noted: nothing more is made until it can.
+pub(super) fn unrecorded(error: &MadeError) -> Diagnosis {
+    let trouble = Trouble::new(Reason::Sink, error.to_string(), "`state_dir` needs room and a disk that answers");
+    Diagnosis { class: Class::Retry, trouble }
 }
 
 /// The server decodes all WAL up to its end for it: minutes, where the slot has been left behind for long. Too long for a

@@ -1,0 +1,95 @@
+//! Looking at the servers for a plan, without touching anything there or in the state directory.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _};
+
+use super::view::Planned;
+use crate::cli::failure::{Exit, Failure};
+use crate::config::{Config, Database};
+use crate::daemon;
+use crate::ident::DatabaseName;
+use crate::lsn::Lsn;
+use crate::postgres::trouble::{self, Step};
+use crate::postgres::{ConnectError, Connector};
+use crate::provision::made::Made;
+use crate::provision::{observe, plan};
+use crate::status::{Reason, Trouble};
+use crate::storage::{Disk, SharedStorage};
+use crate::stream::Holes;
+use crate::stream::positions::{self, Recorded};
+
+/// How many databases are looked at at once.
+const AT_ONCE: usize = 8;
+
+/// What is known from before, and how to connect.
+struct Known {
+    connector: Connector,
+    made: Made,
+    recorded: Recorded,
+}
+
+/// One database, and whether its server was reached.
+pub(in crate::cli) struct Looked {
+    pub(in crate::cli) planned: Planned,
+    pub(in crate::cli) reached: bool,
+}
+
+/// The databases of `config` that `names` names; all, if it names none.
+pub(in crate::cli) fn chosen(config: &Config, names: &[DatabaseName]) -> Result<Vec<Arc<Database>>, Failure> {
+    if names.is_empty() {
+        return Ok(config.databases.clone());
+    }
+    let find = |name: &DatabaseName| {
+        config.databases.iter().find(|database| database.name == *name).cloned().ok_or_else(|| {
+            let all: Vec<_> = config.databases.iter().map(|database| database.name.as_str()).collect();
+            Failure::new(Exit::Failed, format!("the file has no database called {name}"))
+                .hint(format!("it has: {}", all.join(", ")))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// Looks at `databases`, several at once; in their order.
+pub(in crate::cli) async fn look(config: &Config, databases: &[Arc<Database>]) -> Result<Vec<Looked>, Failure> {
+    let dir = &config.agent.state_dir;
+    let unreadable = |error: &dyn std::error::Error| {
+        Failure::because(Exit::Failed, error).hint(
+            "what slotd made and delivered stands in the state directory: run this as the agent's user or as root",
+        )
+    };
+    let storage: SharedStorage = Arc::new(Disk);
+    let made = Made::open(Arc::clone(&storage), dir).map_err(|error| unreadable(&error))?;
+    let recorded = positions::read(storage, dir).map_err(|error| unreadable(&error))?;
+    let agent = daemon::known_agent(dir).map_err(|error| unreadable(&error))?;
+    let connector = daemon::connector(config, agent.unwrap_or_else(|| "slotd/plan".to_owned()));
+    let known = Known { connector, made, recorded };
+    Ok(stream::iter(databases).map(|database| one(database, &known)).buffered(AT_ONCE).collect().await)
+}
+
+async fn one(database: &Database, known: &Known) -> Looked {
+    match observed(database, known).await {
+        Ok(planned) => Looked { planned, reached: true },
+        Err(trouble) => {
+            let reached = !matches!(trouble.reason, Reason::Connection);
+            Looked { planned: Planned::unseen(database, &trouble), reached }
+        }
+    }
+}
+
+async fn observed(database: &Database, known: &Known) -> Result<Planned, Trouble> {
+    let Known { connector, made, recorded } = known;
+    let to = &database.connection;
+    let connect = |error: ConnectError| trouble::of_connect(&error, to).trouble;
+    let mut replication = connector.replication(to).await.map_err(connect)?;
+    let system = replication.identify_system().await;
+    let system = system.map_err(|error| trouble::of_replication(Step::Observe, &error, to).trouble)?;
+    drop(replication);
+    let sql = connector.sql(to).await.map_err(connect)?;
+    let made = made.publication(system.system_identifier, &to.database, &database.publication);
+    let observed = observe(&sql, database, made).await;
+    let observed = observed.map_err(|error| trouble::of_sql(Step::Observe, &error, to).trouble)?;
+    let delivered: Option<Lsn> = recorded.of(&database.slot, system.system_identifier);
+    let plan = plan(database, &observed, delivered.is_some(), Holes::Refuse, connector.application_name());
+    Ok(Planned::of(database, &observed, plan, delivered))
+}

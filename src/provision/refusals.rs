@@ -1,0 +1,177 @@
+//! Why nothing may be done: each that stands in the way, one function a subject.
+
+use super::Observed;
+use super::identities::{mend, refused};
+use crate::config::{Database, GeneratedColumns};
+use crate::postgres::catalog::SlotFacts;
+use crate::postgres::identity::Unpublishable;
+use crate::postgres::trouble::{Class, Diagnosis};
+use crate::postgres::{slot_trouble, sync_standby};
+use crate::status::{Finding, Reason, Trouble};
+use crate::stream::Holes;
+
+/// Why nothing may be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The slot leads on no more.
+    Lost {
+        reason: Reason,
+        sentence: String,
+    },
+    Trouble(Diagnosis),
+}
+
+impl From<Refusal> for Finding {
+    /// One that stands behind another.
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Lost { reason, sentence } => Self { code: reason.as_str(), sentence, hint: String::new() },
+            Refusal::Trouble(Diagnosis { trouble: Trouble { reason, sentence, hint, .. }, .. }) => {
+                Self { code: reason.as_str(), sentence, hint }
+            }
+        }
+    }
+}
+
+/// All that stand in the way, what counts first first. `known` says that the slot has been streamed before, `holes` what the
+/// operator said of gaps, `own` how our own sessions call themselves.
+pub(super) fn refusals(database: &Database, observed: &Observed, known: bool, holes: Holes, own: &str) -> Vec<Refusal> {
+    let names = &observed.server.synchronous_standby_names;
+    let slot = refuse_slot(database, observed, known, holes, own);
+    // That a slot is lost is not hidden by what stands in the way of another one.
+    let (lost, other) = match slot {
+        Some(lost @ Refusal::Lost { .. }) => (Some(lost), None),
+        other => (None, other),
+    };
+    let mut all = Vec::new();
+    all.extend(refuse_server(observed).map(Refusal::Trouble));
+    all.extend(lost);
+    all.extend(refuse_wal_level(observed).map(Refusal::Trouble));
+    all.extend(sync_standby::refusal(database, names, own).map(Refusal::Trouble));
+    all.extend(refuse_publication(database, observed).map(Refusal::Trouble));
+    all.extend(other);
+    all
+}
+
+fn operator(reason: Reason, sentence: impl AsRef<str>, hint: impl AsRef<str>) -> Diagnosis {
+    Diagnosis { class: Class::Operator, trouble: Trouble::new(reason, sentence, hint) }
+}
+
+fn refuse_server(observed: &Observed) -> Option<Diagnosis> {
+    let server = &observed.server;
+    if server.version < 150_000 {
+        return Some(operator(
+            Reason::Server,
+            format!("the server is PostgreSQL {}, and slotd needs 15 or later", server.version / 10_000),
+            "upgrade the server",
+        ));
+    }
+    server.in_recovery.then(|| {
+        operator(
+            Reason::Server,
+            "the server is a standby, where no publication can be made",
+            "give the primary's `hostname`",
+        )
+    })
+}
+
+fn refuse_wal_level(observed: &Observed) -> Option<Diagnosis> {
+    let wal_level = &observed.server.wal_level;
+    (wal_level != "logical" && observed.slot.is_none()).then(|| {
+        operator(
+            Reason::Server,
+            format!("wal_level is {wal_level}, and logical decoding needs logical"),
+            "run: ALTER SYSTEM SET wal_level = 'logical'; and restart the server",
+        )
+    })
+}
+
+fn refuse_publication(database: &Database, observed: &Observed) -> Option<Diagnosis> {
+    let version = observed.server.version;
+    if database.publish_generated_columns == Some(GeneratedColumns::Stored) && version < 180_000 {
+        return Some(operator(
+            Reason::Publication,
+            format!("publish_generated_columns = stored needs PostgreSQL 18, and the server is {}", version / 10_000),
+            "leave `publish_generated_columns` out, or list the columns of each table in `tables`",
+        ));
+    }
+    if observed.publication.is_some() {
+        return None;
+    }
+    if let Some(missing) = missing(database, observed) {
+        return Some(missing);
+    }
+    let found = &observed.unpublishable;
+    (!found.is_empty()).then(|| unpublishable(database, found))
+}
+
+/// Why a publication that exists may not be altered into what is declared.
+pub(super) fn of_alteration(database: &Database, observed: &Observed) -> Option<Diagnosis> {
+    let found = &observed.unpublishable_then;
+    missing(database, observed).or_else(|| (!found.is_empty()).then(|| unpublishable(database, found)))
+}
+
+fn missing(database: &Database, observed: &Observed) -> Option<Diagnosis> {
+    (!observed.missing.is_empty()).then(|| {
+        operator(
+            Reason::Publication,
+            format!("the publication {} can't be as declared: {}", database.publication, observed.missing.join("; ")),
+            "correct `tables` or `schemas`, or create what is missing",
+        )
+    })
+}
+
+/// Tables that must not be published as declared.
+pub(super) fn unpublishable(database: &Database, found: &[Unpublishable]) -> Diagnosis {
+    let sentence =
+        format!("UPDATE and DELETE would fail in the application once these tables are published: {}", refused(found));
+    operator(Reason::NoReplicaIdentity, sentence, mend(database, found))
+}
+
+fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Holes, own: &str) -> Option<Refusal> {
+    let name = &database.slot;
+    let lost = |reason, sentence| (holes != Holes::Accept(reason)).then_some(Refusal::Lost { reason, sentence });
+    let gone = || slot_trouble::lost(name, observed.slot.as_ref());
+    let Some(slot) = &observed.slot else {
+        return gone().filter(|_| known).and_then(|(reason, sentence)| lost(reason, sentence));
+    };
+    if let Some(why) = unusable(database, slot) {
+        let hint = format!("give another `slot_name`, or drop the slot: SELECT pg_drop_replication_slot('{name}');");
+        return Some(Refusal::Trouble(operator(Reason::SlotUnusable, format!("the slot {name} {why}"), hint)));
+    }
+    if let Some((reason, sentence)) = gone() {
+        return lost(reason, sentence);
+    }
+    if let Some(pid) = slot.active_pid {
+        return Some(Refusal::Trouble(slot_trouble::held(slot, pid, own)));
+    }
+    if slot.confirmed_flush_lsn.is_none() {
+        // The session that made it has just ended.
+        let sentence = format!("the slot {name} is still being made by another session");
+        let trouble = Trouble::new(Reason::SlotHeld, sentence, "wait for it");
+        return Some(Refusal::Trouble(Diagnosis { class: Class::Retry, trouble }));
+    }
+    if observed.publication.is_none() {
+        let publication = &database.publication;
+        let sentence = format!("the slot {name} exists and its publication {publication} does not");
+        return lost(Reason::PublicationGap, sentence);
+    }
+    None
+}
+
+fn unusable(database: &Database, slot: &SlotFacts) -> Option<String> {
+    if slot.slot_type != "logical" {
+        return Some(format!("is a {} slot", slot.slot_type));
+    }
+    if slot.plugin.as_deref() != Some("pgoutput") {
+        return Some(format!("uses the plugin {}, not pgoutput", slot.plugin.as_deref().unwrap_or("none")));
+    }
+    let its = slot.database.as_deref().unwrap_or_default();
+    if its != database.connection.database {
+        return Some(format!("belongs to the database {its}"));
+    }
+    if slot.temporary {
+        return Some("is a temporary slot of another session".to_owned());
+    }
+    slot.two_phase.then(|| "has two_phase on, by which a crash can lose prepared transactions".to_owned())
+}
