@@ -4,6 +4,7 @@
 //! nobody reads pins WAL until the disk is full. It opens a SQL session, asks, and closes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -15,13 +16,16 @@ use crate::config::{Budget, Database};
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
 use crate::postgres::trouble::{self, Step};
-use crate::postgres::{ConnectError, Connector, SqlError};
-use crate::status::{PERIOD, Reporter, Streak, Trouble, WalUse, one_line};
+use crate::postgres::{ConnectError, Connector, SqlError, xid_holder};
+use crate::status::{PERIOD, Reporter, Streak, Trouble, WalUse, XidHolder, one_line};
 
 /// How many databases are tried in one look: a server that refuses hundreds is not asked for all of them every time.
 const DOORS: usize = 8;
 /// The budget where neither the file nor the server sets one.
 const DEFAULT_BUDGET: u64 = 10 << 30;
+
+/// WAL that `restart_lsn` may lag behind by itself, since it follows in steps: nobody is looked for who holds so little.
+const HELD: u64 = 4 << 20;
 
 /// What was last seen of a slot and of its server, as far as it is judged: what moves by itself, such as `safe_wal_size`,
 /// is no news, and would bring every disabled database to look at once.
@@ -135,21 +139,26 @@ async fn look(connector: &Connector, door: &Database, slots: &[Watched]) -> Resu
     let server = catalog::server(&sql).await?;
     let names: Vec<_> = slots.iter().map(|watched| &watched.database.slot).collect();
     let found = catalog::slots(&sql, &names).await?;
+    let is_held = found.iter().any(|slot| {
+        let WalUse { held_bytes, ours_bytes, .. } = wal_use(Budget::Server, &server, slot, None);
+        held_bytes > ours_bytes.max(HELD)
+    });
+    let holder = if is_held { xid_holder::oldest(&sql).await? } else { None };
     for watched in slots {
         let slot = found.iter().find(|slot| slot.slot_name == watched.database.slot);
-        report(watched, &server, slot);
+        report(watched, &server, slot, holder.as_ref());
     }
     Ok(())
 }
 
-fn report(watched: &Watched, server: &ServerFacts, slot: Option<&SlotFacts>) {
+fn report(watched: &Watched, server: &ServerFacts, slot: Option<&SlotFacts>, holder: Option<&XidHolder>) {
     let reporter = &watched.reporter;
     reporter.positions(|positions| {
         positions.wal_end = positions.wal_end.max(Some(server.wal_end));
         positions.confirmed_flush_lsn = slot.and_then(|slot| slot.confirmed_flush_lsn);
         positions.restart_lsn = slot.and_then(|slot| slot.restart_lsn);
     });
-    reporter.wal(slot.map(|slot| wal_use(watched.database.max_retained_wal, server, slot)));
+    reporter.wal(slot.map(|slot| wal_use(watched.database.max_retained_wal, server, slot, holder)));
     reporter.observed();
     let seen = Seen::new(server, slot);
     watched.seen.send_if_modified(|last| {
@@ -159,24 +168,33 @@ fn report(watched: &Watched, server: &ServerFacts, slot: Option<&SlotFacts>) {
     });
 }
 
-fn wal_use(budget: Budget, server: &ServerFacts, slot: &SlotFacts) -> WalUse {
+fn wal_use(budget: Budget, server: &ServerFacts, slot: &SlotFacts, holder: Option<&XidHolder>) -> WalUse {
     let behind = |lsn: Option<Lsn>| lsn.map_or(0, |lsn| server.wal_end.since(lsn));
+    let ours_bytes = behind(slot.confirmed_flush_lsn);
+    let held_bytes = match (slot.confirmed_flush_lsn, slot.restart_lsn) {
+        (Some(confirmed), Some(restart)) => confirmed.since(restart),
+        _ => 0,
+    };
+    let inactive = slot.inactive_since.and_then(|since| Duration::try_from(server.clock.duration_since(since)).ok());
     WalUse {
         retained_bytes: behind(slot.restart_lsn),
-        ours_bytes: behind(slot.confirmed_flush_lsn),
+        ours_bytes,
         budget_bytes: match budget {
             Budget::Bytes(bytes) => bytes,
             Budget::Server => server.max_slot_wal_keep_size.unwrap_or(DEFAULT_BUDGET),
         },
         wal_status: slot.wal_status.clone(),
         safe_wal_size: slot.safe_wal_size,
-        held_bytes: match (slot.confirmed_flush_lsn, slot.restart_lsn) {
-            (Some(confirmed), Some(restart)) => confirmed.since(restart),
-            _ => 0,
-        },
+        held_bytes,
+        held_by: holder.filter(|_| held_bytes > ours_bytes.max(HELD)).cloned(),
         // The registry sees more than one look.
+        wal_bytes_per_second: None,
+        seconds_to_budget: None,
         seconds_to_invalidation: None,
+        active_pid: slot.active_pid,
         inactive_since: slot.inactive_since,
+        inactive_seconds: inactive.map(|time| time.as_secs_f64()),
+        idle_timeout_seconds: server.idle_replication_slot_timeout.map(|time| time.as_secs_f64()),
         invalidation: slot.invalidation().map(str::to_owned),
     }
 }
@@ -192,7 +210,9 @@ mod tests {
             in_recovery: false,
             wal_level: "logical".to_owned(),
             max_slot_wal_keep_size: None,
+            idle_replication_slot_timeout: None,
             synchronous_standby_names: String::new(),
+            clock: Timestamp::UNIX_EPOCH,
             started: "today".to_owned(),
             wal_end: Lsn(1000),
         };

@@ -15,6 +15,7 @@ pub mod trouble;
 mod turns;
 pub mod types;
 mod visit;
+pub mod xid_holder;
 
 pub use connector::{ConnectError, Connector};
 pub use history::{History, HistoryError};

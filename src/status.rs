@@ -28,7 +28,7 @@ pub use database::DatabaseStatus;
 pub use health::{DatabaseHealth, Health, LagHealth};
 pub use lag::Lag;
 pub use log_switch::{LOST_LINES, LogSwitch};
-pub use model::{Condition, Finding, Holder, Positions, Reason, SqlState, State, Trouble, WalUse};
+pub use model::{Condition, Finding, Holder, Positions, Reason, SqlState, State, Trouble, WalUse, XidHolder};
 pub use registry::{AgentStatus, Registry};
 pub use reporter::Reporter;
 pub use streak::Streak;

@@ -5,6 +5,9 @@
 //!
 //! Source: <https://www.postgresql.org/docs/current/view-pg-replication-slots.html>.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
@@ -24,8 +27,12 @@ pub struct ServerFacts {
     pub wal_level: String,
     /// `max_slot_wal_keep_size` in bytes; `None` without a limit.
     pub max_slot_wal_keep_size: Option<u64>,
+    /// After which a slot that nobody holds is invalidated at a checkpoint; `None` without, and before 18.
+    pub idle_replication_slot_timeout: Option<Duration>,
     /// Which standbys a COMMIT waits for.
     pub synchronous_standby_names: String,
+    /// Its clock.
+    pub clock: Timestamp,
     /// When its postmaster was started.
     pub started: String,
     /// The end of WAL; on a standby, of what it has received.
@@ -39,7 +46,9 @@ const SERVER: &str = "\
            pg_size_bytes(current_setting('max_slot_wal_keep_size')),
            (case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                  else pg_current_wal_lsn() end)::text,
-           current_setting('synchronous_standby_names'), pg_postmaster_start_time()::text";
+           current_setting('synchronous_standby_names'), pg_postmaster_start_time()::text,
+           coalesce(extract(epoch from current_setting('idle_replication_slot_timeout', true)::interval), 0)::bigint,
+           (extract(epoch from clock_timestamp()) * 1000)::bigint";
 
 /// What the server is.
 ///
@@ -47,7 +56,7 @@ const SERVER: &str = "\
 /// The server refuses, or the session breaks off.
 pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
     let row = answer("the server's settings", client.query_typed_one(SERVER, &[])).await?;
-    let limit: i64 = row.try_get(3)?;
+    let (limit, idle): (i64, i64) = (row.try_get(3)?, row.try_get(7)?);
     Ok(ServerFacts {
         version: row.try_get::<_, i32>(0)?.unsigned_abs(),
         in_recovery: row.try_get(1)?,
@@ -56,6 +65,8 @@ pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
         wal_end: row.try_get::<_, Option<&str>>(4)?.and_then(|lsn| lsn.parse().ok()).unwrap_or_default(),
         synchronous_standby_names: row.try_get(5)?,
         started: row.try_get(6)?,
+        idle_replication_slot_timeout: u64::try_from(idle).ok().filter(|idle| *idle > 0).map(Duration::from_secs),
+        clock: Timestamp::from_millisecond(row.try_get(8)?).unwrap_or_default(),
     })
 }
 
@@ -93,7 +104,7 @@ pub struct SlotFacts {
     pub conflicting: Option<bool>,
     /// Since when nobody holds it; 17 and later.
     #[serde(default)]
-    pub inactive_since: Option<jiff::Timestamp>,
+    pub inactive_since: Option<Timestamp>,
     /// Who holds it, where we may see that.
     #[serde(default)]
     pub holder: Option<SlotHolder>,

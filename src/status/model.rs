@@ -1,9 +1,12 @@
 //! State, reason, sentence, hint: the words that log, health answer and metrics share.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::one_line;
+use crate::ident::quote_literal;
 use crate::lsn::Lsn;
 
 /// What the agent observes of a database's slot.
@@ -304,15 +307,80 @@ pub struct WalUse {
     pub safe_wal_size: Option<i64>,
     /// `confirmed_flush_lsn` − `restart_lsn`: what transactions hold that were open then.
     pub held_bytes: u64,
-    /// How long `safe_wal_size` lasts; `None` while the slot follows, or too little was seen.
+    /// The oldest of them, while `held_bytes` is most of what is retained.
+    pub held_by: Option<XidHolder>,
+    /// How much WAL the server writes, in bytes a second; `None` after a single look.
+    pub wal_bytes_per_second: Option<f64>,
+    /// How long until `budget_bytes` is retained; `None` while the slot follows, or too little was seen.
+    pub seconds_to_budget: Option<f64>,
+    /// How long `safe_wal_size` lasts; likewise.
     pub seconds_to_invalidation: Option<f64>,
+    /// The server's process that holds the slot.
+    pub active_pid: Option<i32>,
     /// Since when nobody holds the slot, by the server's clock; 17 and later.
     pub inactive_since: Option<Timestamp>,
+    /// How long nobody has held it, when it was last seen.
+    pub inactive_seconds: Option<f64>,
+    /// `idle_replication_slot_timeout`: after so long the server invalidates it; 18 and later, if it is on.
+    pub idle_timeout_seconds: Option<f64>,
     /// Why the server has invalidated it.
     pub invalidation: Option<String>,
 }
 
+/// A transaction that holds back what is acknowledged: a session's, or a prepared one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct XidHolder {
+    /// `None` of a prepared one, which has no session.
+    pub pid: Option<i32>,
+    /// Of a prepared one.
+    pub gid: Option<String>,
+    pub application_name: Option<String>,
+    /// Its database.
+    pub database: Option<String>,
+    /// `None` where the role may not see it.
+    pub since: Option<Timestamp>,
+}
+
+impl fmt::Display for XidHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.gid, self.pid) {
+            (Some(gid), _) => write!(f, "the prepared transaction {}", quote_literal(gid))?,
+            (None, Some(pid)) => {
+                let name = self.application_name.as_deref().unwrap_or("no name");
+                write!(f, "the transaction of pid {pid} ({name})")?;
+            }
+            (None, None) => write!(f, "a transaction")?,
+        }
+        if let Some(database) = &self.database {
+            write!(f, " in the database {database}")?;
+        }
+        match self.since {
+            Some(since) => write!(f, ", open since {since:.0}"),
+            None => write!(f, ", whose start only pg_read_all_stats may see"),
+        }
+    }
+}
+
+impl XidHolder {
+    /// The SQL that ends it; a prepared one is ended in its own database.
+    #[must_use]
+    pub fn end(&self) -> String {
+        match (&self.gid, self.pid) {
+            (Some(gid), _) => format!("ROLLBACK PREPARED {}; or COMMIT PREPARED", quote_literal(gid)),
+            (None, Some(pid)) => format!("SELECT pg_terminate_backend({pid});"),
+            (None, None) => "SELECT * FROM pg_stat_activity WHERE backend_xid IS NOT NULL;".to_owned(),
+        }
+    }
+}
+
 impl WalUse {
+    /// Whether what is retained is the reader's doing: draining or reading a slot that an open transaction holds frees
+    /// nothing.
+    #[must_use]
+    pub const fn is_ours(&self) -> bool {
+        self.ours_bytes >= self.retained_bytes / 2
+    }
+
     /// Retained WAL in percent of the budget, rounded down.
     #[must_use]
     pub fn percent(&self) -> u64 {

@@ -13,7 +13,7 @@ use super::counters::Counters;
 use super::event::Event;
 use super::told::Count;
 use super::verdict::{wal_hint, wal_sentence};
-use super::wal_growth::WalGrowth;
+use super::wal_growth::{Look, WalGrowth};
 use super::{Clock, Condition, DatabaseStatus, Finding, Positions, Registry, State, Trouble, Verdict, WalUse, lasted};
 use crate::ident::SinkName;
 use crate::lsn::Lsn;
@@ -174,20 +174,28 @@ impl Reporter {
 
     /// What the slot costs; logs when that changes the verdict.
     pub fn wal(&self, mut wal: Option<WalUse>) {
-        let verdict = |wal: &Option<WalUse>| wal.as_ref().map_or(Verdict::Pass, Verdict::of_wal);
+        // 100 % is told too, though it fails no more than 80 % does.
+        let verdict = |wal: &Option<WalUse>| {
+            wal.as_ref().map_or((Verdict::Pass, false), |wal| (Verdict::of_wal(wal), wal.percent() >= 100))
+        };
         let after = verdict(&wal);
         let changed = self.modify(|status| {
             match &mut wal {
                 None => status.growth = WalGrowth::default(),
                 Some(wal) => {
-                    status.growth.note(wal.retained_bytes, now());
-                    let left = wal.safe_wal_size.and_then(|room| status.growth.time_for(room));
-                    wal.seconds_to_invalidation = left.map(|left| left.as_secs_f64());
+                    let Positions { wal_end, restart_lsn, .. } = status.positions;
+                    let (wal_end, is_read) = (wal_end.unwrap_or_default(), wal.active_pid.is_some());
+                    status.growth.note(Look { at: now(), wal_end, restart_lsn, is_read });
+                    wal.wal_bytes_per_second = status.growth.wal_rate();
+                    let time_for = |room| status.growth.time_for(room).map(|left| left.as_secs_f64());
+                    let to_budget = i128::from(wal.budget_bytes) - i128::from(wal.retained_bytes);
+                    wal.seconds_to_budget = time_for(i64::try_from(to_budget).unwrap_or(i64::MAX));
+                    wal.seconds_to_invalidation = wal.safe_wal_size.and_then(time_for);
                 }
             }
             let changed = verdict(&std::mem::replace(&mut status.wal, wal)) != after;
             if changed {
-                log_wal(status, after);
+                log_wal(status, after.0);
             }
             changed
         });
@@ -236,10 +244,10 @@ fn log_wal(status: &DatabaseStatus, after: Verdict) {
         Verdict::Fail => Level::ERROR,
     };
     let (sentence, hint) = match &status.wal {
-        Some(wal) => (wal_sentence(status, wal), (after != Verdict::Pass).then(|| wal_hint(status))),
+        Some(wal) => (wal_sentence(status, wal), (after != Verdict::Pass).then(|| wal_hint(status, wal))),
         None => (format!("slot {} retains no WAL", status.slot), None),
     };
-    Event { hint, ..Event::default() }.log(level, status, &sentence);
+    Event { hint: hint.as_deref(), ..Event::default() }.log(level, status, &sentence);
 }
 
 /// One event for each finding that is not among those of `before`, and for each of those that is gone; whether there was

@@ -17,6 +17,8 @@ pub const PERIOD: Duration = Duration::from_secs(10);
 /// A record older than this is stale: three observations in a row did not come.
 pub const STALE: Duration = PERIOD.saturating_mul(3);
 
+/// A slot that the server invalidates within this time warns.
+const SOON: Duration = Duration::from_hours(1);
 /// The share of the budget at which retained WAL warns, in percent.
 const WARN_PERCENT: u64 = 50;
 /// The share of the budget at which retained WAL fails, in percent.
@@ -112,7 +114,10 @@ pub fn judge(status: &DatabaseStatus, now: Timestamp, bounds: &Bounds) -> Assess
     let mut rows = Vec::new();
     rows.extend(judge_state(status, now, bounds));
     rows.extend(judge_record(status, now, bounds));
-    rows.extend(status.wal.as_ref().and_then(|wal| judge_wal(status, wal)));
+    if let Some(wal) = &status.wal {
+        rows.extend(judge_wal(status, wal));
+        rows.extend(judge_server_limits(status, wal));
+    }
     rows.extend(status.findings.iter().map(|finding| Row::new(Verdict::Warn, &finding.sentence, &finding.hint)));
     Assessment::from(rows)
 }
@@ -168,26 +173,103 @@ fn judge_record(status: &DatabaseStatus, now: Timestamp, bounds: &Bounds) -> Opt
 
 fn judge_wal(status: &DatabaseStatus, wal: &WalUse) -> Option<Row> {
     let verdict = Verdict::of_wal(wal);
-    (verdict != Verdict::Pass).then(|| Row::new(verdict, &wal_sentence(status, wal), wal_hint(status)))
+    (verdict != Verdict::Pass).then(|| Row::new(verdict, &wal_sentence(status, wal), &wal_hint(status, wal)))
 }
 
+/// What the server itself is about to do to the slot.
+fn judge_server_limits(status: &DatabaseStatus, wal: &WalUse) -> Vec<Row> {
+    let slot = &status.slot;
+    let mut rows = Vec::new();
+    let left = wal.seconds_to_invalidation.map(Duration::from_secs_f64);
+    if wal.wal_status.as_deref() == Some("unreserved") {
+        let sentence = format!(
+            "the server may invalidate slot {slot} at its next checkpoint: its max_slot_wal_keep_size is used up"
+        );
+        rows.push(Row::new(Verdict::Fail, &sentence, &wal_hint(status, wal)));
+    } else if let Some(left) = left.filter(|left| *left < SOON) {
+        let sentence =
+            format!("the server will invalidate slot {slot} in about {}, by max_slot_wal_keep_size", age(left));
+        rows.push(Row::new(Verdict::Warn, &sentence, &wal_hint(status, wal)));
+    }
+    if let (Some(idle), Some(limit)) = (wal.inactive_seconds, wal.idle_timeout_seconds) {
+        let verdict = match idle / limit {
+            share if share >= 0.8 => Verdict::Fail,
+            share if share >= 0.5 => Verdict::Warn,
+            _ => Verdict::Pass,
+        };
+        if verdict != Verdict::Pass && wal.invalidation.is_none() {
+            let when = if idle < limit {
+                format!("in {} at the earliest", age(Duration::from_secs_f64(limit - idle)))
+            } else {
+                "at its next checkpoint".to_owned()
+            };
+            let sentence = format!(
+                "nobody has read slot {slot} for {}: the server invalidates it {when}, by idle_replication_slot_timeout",
+                age(Duration::from_secs_f64(idle))
+            );
+            let hint = match status.condition.state() {
+                State::Disabled => format!("enable the database, drop its slot, or raise the setting: {RAISE_IDLE}"),
+                _ => format!("end what keeps it from streaming, or raise the setting: {RAISE_IDLE}"),
+            };
+            rows.push(Row::new(verdict, &sentence, &hint));
+        }
+    }
+    rows
+}
+
+const RAISE_IDLE: &str = "ALTER SYSTEM SET idle_replication_slot_timeout = '7d'; SELECT pg_reload_conf();";
+
 /// What ends it.
-pub(super) const fn wal_hint(status: &DatabaseStatus) -> &'static str {
-    match status.condition.state() {
+pub(super) fn wal_hint(status: &DatabaseStatus, wal: &WalUse) -> String {
+    if let Some(holder) = wal.held_by.as_ref().filter(|_| !wal.is_ours()) {
+        return format!("end {holder}: {}", holder.end());
+    }
+    let keeps = match status.condition.state() {
         State::Disabled => "enable the database or drop its slot",
         _ => "end what keeps the slot back, or raise max_retained_wal",
-    }
+    };
+    keeps.to_owned()
 }
 
 /// What a slot costs, in words.
 pub(super) fn wal_sentence(status: &DatabaseStatus, wal: &WalUse) -> String {
-    format!(
+    let WalUse { retained_bytes, ours_bytes, held_bytes, budget_bytes, .. } = wal;
+    let mut sentence = format!(
         "slot {} retains {} of WAL, {} % of its budget of {}",
         status.slot,
-        size(wal.retained_bytes),
+        size(*retained_bytes),
         wal.percent(),
-        size(wal.budget_bytes)
-    )
+        size(*budget_bytes)
+    );
+    match wal.seconds_to_budget {
+        _ if wal.percent() >= 100 => sentence.push_str(", and is over it"),
+        Some(left) => {
+            let rate = wal.wal_bytes_per_second.map_or_else(String::new, |rate| {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a rate of bytes for people"
+                )]
+                let rate = rate as u64;
+                format!(", at {} a second", size(rate))
+            });
+            sentence.push_str(&format!(", and reaches it in about {}{rate}", age(Duration::from_secs_f64(left))));
+        }
+        None => {}
+    }
+    match &wal.held_by {
+        Some(holder) if !wal.is_ours() => {
+            sentence.push_str(&format!("; {} of it is held by {holder}", size(*held_bytes)));
+        }
+        _ if *held_bytes > *ours_bytes => {
+            sentence.push_str(&format!(
+                "; {} of it is acknowledged, and held by a transaction that was open then",
+                size(*held_bytes)
+            ));
+        }
+        _ => {}
+    }
+    sentence
 }
 
 #[cfg(test)]

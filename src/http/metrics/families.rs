@@ -131,6 +131,13 @@ pub(in crate::http) const FAMILIES: &[Family] = &[
         },
     ),
     slot(
+        "slotd_slot_time_to_budget_seconds",
+        "How long until the budget is retained; none while the slot follows.",
+        |wal, out| {
+            out.known(wal.seconds_to_budget);
+        },
+    ),
+    slot(
         "slotd_slot_time_to_invalidation_seconds",
         "How long that lasts at the rate of the last minutes; none while the slot follows.",
         |wal, out| {
@@ -141,8 +148,14 @@ pub(in crate::http) const FAMILIES: &[Family] = &[
         "slotd_slot_inactive_seconds",
         "How long nobody has held the slot, from PostgreSQL 17 on; none while it is held.",
         |wal, out| {
-            let since = wal.inactive_since.map(|since| seconds(Timestamp::now()) - seconds(since));
-            out.known(since.map(|age| age.max(0.0)));
+            out.known(wal.inactive_seconds);
+        },
+    ),
+    slot(
+        "slotd_slot_idle_timeout_seconds",
+        "After how long without a reader the server invalidates it; none if it does not.",
+        |wal, out| {
+            out.known(wal.idle_timeout_seconds);
         },
     ),
     slot("slotd_slot_wal_status", "1 for wal_status of pg_replication_slots.", |wal, out| {

@@ -1,6 +1,7 @@
 //! One case for each row of the table in docs/HEALTH.md, at the edges of its times.
 
 use super::*;
+use crate::status::XidHolder;
 use crate::status::tests::{at, shop, trouble};
 use crate::status::{Condition, Finding, Holder, Reason, Trouble, WalUse};
 
@@ -132,4 +133,90 @@ fn trouble_that_changes_its_name_fails_after_grace() {
     }
     assert_eq!(judge(&status, at(59), &BOUNDS).verdict, Verdict::Pass);
     assert_eq!(judge(&status, at(60), &BOUNDS).verdict, Verdict::Fail);
+}
+
+/// The sentence and the hint of the first row of `state` with `wal`.
+fn first_row(state: Condition, wal: WalUse) -> (Verdict, String, String) {
+    let mut status = shop(at(0));
+    let _ = status.enter(state, true, at(0));
+    status.wal = Some(wal);
+    let row = judge(&status, at(1), &BOUNDS).rows.remove(0);
+    (row.verdict, row.sentence, row.hint)
+}
+
+#[test]
+fn what_a_slot_retains_is_told_with_the_time_that_is_left_and_with_who_holds_it() {
+    let disabled = || trouble(State::Disabled, Reason::DisabledByFile);
+    let of = |retained_bytes: u64, ours_bytes: u64| WalUse {
+        retained_bytes: retained_bytes << 20,
+        ours_bytes: ours_bytes << 20,
+        held_bytes: (retained_bytes - ours_bytes) << 20,
+        budget_bytes: 100 << 20,
+        wal_bytes_per_second: Some(f64::from(2 << 20)),
+        seconds_to_budget: Some(7200.0),
+        ..WalUse::default()
+    };
+    let (_, sentence, hint) = first_row(disabled(), of(60, 60));
+    assert_eq!(
+        sentence,
+        "slot slotd_shop retains 60 MB of WAL, 60 % of its budget of 100 MB, and reaches it in about 2 h, at 2 MB a second"
+    );
+    assert_eq!(hint, "enable the database or drop its slot");
+    let (_, sentence, _) = first_row(disabled(), of(160, 160));
+    assert_eq!(sentence, "slot slotd_shop retains 160 MB of WAL, 160 % of its budget of 100 MB, and is over it");
+
+    let holder = |pid, gid: Option<&str>, since| XidHolder {
+        pid,
+        gid: gid.map(str::to_owned),
+        application_name: Some("psql".to_owned()),
+        database: Some("shop".to_owned()),
+        since,
+    };
+    for (holder, who, hint) in [
+        (
+            holder(Some(42), None, Some(at(0))),
+            "the transaction of pid 42 (psql) in the database shop, open since 2025-06-15T15:06:40Z",
+            "SELECT pg_terminate_backend(42);",
+        ),
+        (
+            holder(None, Some("it's"), None),
+            "the prepared transaction 'it''s' in the database shop, whose start only pg_read_all_stats may see",
+            "ROLLBACK PREPARED 'it''s'; or COMMIT PREPARED",
+        ),
+    ] {
+        let held = WalUse { held_by: Some(holder.clone()), seconds_to_budget: None, ..of(60, 10) };
+        let (_, sentence, its_hint) = first_row(Condition::Streaming, held);
+        assert!(sentence.ends_with(&format!("; 50 MB of it is held by {who}")), "{sentence}");
+        assert_eq!(its_hint, format!("end {who}: {hint}"));
+        // Who reads slowly gets no excuse.
+        let ours = WalUse { held_by: Some(holder), seconds_to_budget: None, ..of(60, 30) };
+        assert!(!first_row(Condition::Streaming, ours).1.contains("held"));
+    }
+}
+
+#[test]
+fn what_the_server_is_about_to_do_to_a_slot_is_told_before_it_strikes() {
+    let idle = |seconds: f64| WalUse {
+        inactive_seconds: Some(seconds),
+        idle_timeout_seconds: Some(100.0),
+        ..WalUse::default()
+    };
+    for (seconds, expected) in [(49.0, None), (50.0, Some(Verdict::Warn)), (80.0, Some(Verdict::Fail))] {
+        let mut status = shop(at(0));
+        let _ = status.enter(trouble(State::Disabled, Reason::DisabledByFile), true, at(0));
+        status.wal = Some(idle(seconds));
+        assert_eq!(judge(&status, at(1), &BOUNDS).rows.first().map(|row| row.verdict), expected, "{seconds}");
+    }
+    let (_, sentence, hint) = first_row(Condition::Streaming, idle(60.0));
+    let words = "nobody has read slot slotd_shop for 1 min: the server invalidates it in 40 s at the earliest, by \
+                 idle_replication_slot_timeout";
+    assert_eq!(sentence, words);
+    assert!(hint.contains("ALTER SYSTEM SET idle_replication_slot_timeout"), "{hint}");
+
+    let unreserved = WalUse { wal_status: Some("unreserved".to_owned()), ..WalUse::default() };
+    assert_eq!(first_row(Condition::Streaming, unreserved).0, Verdict::Fail);
+    let soon = WalUse { seconds_to_invalidation: Some(1800.0), ..WalUse::default() };
+    let (verdict, sentence, _) = first_row(Condition::Streaming, soon);
+    assert_eq!(verdict, Verdict::Warn);
+    assert!(sentence.contains("in about 30 min"), "{sentence}");
 }
