@@ -13,6 +13,6 @@ pub mod testing;
 mod types;
 
 pub use batch::{Batch, BatchBuilder, Change, ChangeKind, Gap, Transaction};
-pub use cursor::{Cursor, Record, StreamIdentity, Unit};
+pub use cursor::{Cursor, OpenGap, Record, StreamIdentity, Unit};
 pub use relation::{Column, Relation};
 pub use types::{Field, Type, builtin};

@@ -46,11 +46,16 @@ pub struct SeenSlot {
     pub confirmed_flush_lsn: Option<Lsn>,
     /// Why it is invalidated.
     pub invalidation: Option<String>,
+    /// It retains all of its budget, and at least half of that is what we have not acknowledged: discarding it frees the
+    /// disk, which it would not if an open transaction held it.
+    pub over_limit: bool,
 }
 
 impl Seen {
-    fn new(server: &ServerFacts, slot: Option<&SlotFacts>) -> Self {
+    fn new(server: &ServerFacts, slot: Option<&SlotFacts>, wal: Option<&WalUse>) -> Self {
+        let over_limit = wal.is_some_and(|wal| wal.percent() >= 100 && wal.is_ours());
         let slot = slot.map(|slot| SeenSlot {
+            over_limit,
             plugin: slot.plugin.clone(),
             database: slot.database.clone(),
             confirmed_flush_lsn: slot.confirmed_flush_lsn,
@@ -158,9 +163,10 @@ fn report(watched: &Watched, server: &ServerFacts, slot: Option<&SlotFacts>, hol
         positions.confirmed_flush_lsn = slot.and_then(|slot| slot.confirmed_flush_lsn);
         positions.restart_lsn = slot.and_then(|slot| slot.restart_lsn);
     });
-    reporter.wal(slot.map(|slot| wal_use(watched.database.max_retained_wal, server, slot, holder)));
+    let wal = slot.map(|slot| wal_use(watched.database.max_retained_wal, server, slot, holder));
+    let seen = Seen::new(server, slot, wal.as_ref());
+    reporter.wal(wal);
     reporter.observed();
-    let seen = Seen::new(server, slot);
     watched.seen.send_if_modified(|last| {
         let news = last.as_ref() != Some(&seen);
         *last = Some(seen);
@@ -220,7 +226,7 @@ mod tests {
             r#"{"slot_name": "s", "slot_type": "logical", "temporary": false, "confirmed_flush_lsn": "0/1", "plugin": "pgoutput"}"#,
         )
         .unwrap();
-        let before = Seen::new(&server, Some(&slot));
+        let before = Seen::new(&server, Some(&slot), None);
         let later = ServerFacts { wal_end: Lsn(2000), ..server.clone() };
         let moved = SlotFacts {
             safe_wal_size: Some(1),
@@ -228,15 +234,15 @@ mod tests {
             wal_status: Some("extended".to_owned()),
             ..slot.clone()
         };
-        assert_eq!(Seen::new(&later, Some(&moved)), before);
+        assert_eq!(Seen::new(&later, Some(&moved), None), before);
         let started = ServerFacts { started: "tomorrow".to_owned(), ..server.clone() };
         let advanced = SlotFacts { confirmed_flush_lsn: Some(Lsn(2)), ..slot.clone() };
         let lost = SlotFacts { wal_status: Some("lost".to_owned()), ..slot.clone() };
         for news in [
-            Seen::new(&server, None),
-            Seen::new(&started, Some(&slot)),
-            Seen::new(&server, Some(&advanced)),
-            Seen::new(&server, Some(&lost)),
+            Seen::new(&server, None, None),
+            Seen::new(&started, Some(&slot), None),
+            Seen::new(&server, Some(&advanced), None),
+            Seen::new(&server, Some(&lost), None),
         ] {
             assert_ne!(news, before);
         }

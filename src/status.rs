@@ -30,7 +30,7 @@ pub use lag::Lag;
 pub use log_switch::{LOST_LINES, LogSwitch};
 pub use model::{Condition, Finding, Holder, Positions, Reason, SqlState, State, Trouble, WalUse, XidHolder};
 pub use registry::{AgentStatus, Registry};
-pub use reporter::Reporter;
+pub use reporter::{Reporter, WAL_NOT_FREED};
 pub use streak::Streak;
 pub use told::STEADY;
 pub use verdict::{Assessment, Bounds, PERIOD, Row, STALE, Verdict, judge};

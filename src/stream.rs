@@ -14,6 +14,7 @@
 mod calm;
 mod feedback;
 mod gather;
+mod give_up;
 mod hush;
 mod pipeline;
 pub mod positions;

@@ -10,6 +10,7 @@ mod ask;
 mod database;
 mod holders;
 mod keeper;
+mod relief;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

@@ -126,10 +126,23 @@ pub struct Record {
     pub acknowledged: Option<EndLsn>,
     /// Where the sink stood.
     pub cursor: Option<Cursor>,
+    /// What is discarded since a gap record was opened; the gap is closed where the stream goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_gap: Option<OpenGap>,
     /// How the server was seen to have another history than ours, on our timeline: it was restored, and what it has
     /// written since hides that. Stays until the slot is taken up anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diverged: Option<String>,
+}
+
+/// A hole whose end is not known yet. The sink holds a gap record with the same `from` and without an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenGap {
+    pub from: Lsn,
+    /// As the gap record has it.
+    pub reason: String,
+    /// slotd has dropped the slot on purpose: one that is not there is made anew, and not lost.
+    pub dropped: bool,
 }
 
 impl Record {
@@ -144,6 +157,7 @@ impl Record {
             publication: stream.publication.clone(),
             acknowledged,
             cursor: None,
+            open_gap: None,
             diverged: None,
         }
     }
@@ -235,8 +249,9 @@ mod tests {
 
     #[test]
     fn the_record_reads_back_as_it_was_written() {
-        for diverged in [None, Some("seen".to_owned())] {
-            let record = Record { diverged, ..record(Some(140), Some(cursor(100, 4, Some(140)))) };
+        let open_gap = Some(OpenGap { from: Lsn(140), reason: "disabled".to_owned(), dropped: true });
+        for (diverged, open_gap) in [(None, None), (Some("seen".to_owned()), None), (None, open_gap)] {
+            let record = Record { diverged, open_gap, ..record(Some(140), Some(cursor(100, 4, Some(140)))) };
             let text = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
         }
@@ -251,6 +266,7 @@ mod tests {
             publication: PublicationName::new("slotd_shop").unwrap(),
             acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
             cursor,
+            open_gap: None,
             diverged: None,
         }
     }

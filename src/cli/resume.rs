@@ -9,6 +9,7 @@ use super::failure::{Exit, Failure};
 use super::out;
 use super::seen::{Seen, read};
 use crate::ident::DatabaseName;
+use crate::status::Reason;
 
 pub(super) async fn resume(socket: &Path, name: &DatabaseName, yes: bool) -> Result<Exit, Failure> {
     let answer = client::ask(socket, Method::GET, &format!("/health/{name}"), "").await?;
@@ -17,7 +18,9 @@ pub(super) async fn resume(socket: &Path, name: &DatabaseName, yes: bool) -> Res
             .hint("slotd status lists them"));
     }
     let seen: Seen = read(&answer.body)?;
-    if seen.state != "lost" {
+    // One that was made anew too often is `failed` and no less lost.
+    let lost = seen.state == "lost" || seen.state == "failed" && seen.reason.as_deref().is_some_and(is_lost);
+    if !lost {
         out::say(&format!("{name} is {}, not lost: there is nothing to resume", seen.state));
         return Ok(Exit::Done);
     }
@@ -30,6 +33,10 @@ pub(super) async fn resume(socket: &Path, name: &DatabaseName, yes: bool) -> Res
     let answer = client::ask(socket, Method::POST, &path, r#"{"accept_gap": true}"#).await?;
     out::say(&answer.done()?);
     Ok(Exit::Done)
+}
+
+fn is_lost(reason: &str) -> bool {
+    Reason::LOST.iter().any(|known| known.as_str() == reason)
 }
 
 fn price(seen: &Seen) -> String {

@@ -76,7 +76,7 @@ async fn round(
     if database.status == Status::Disabled {
         return Ok(format!("{publication}; the database is disabled, so no slot is made"));
     }
-    let known = positions.of_slot(&database.slot).iter().any(|known| known.system_identifier == system_identifier);
+    let known = positions.delivered(&database.slot, system_identifier).is_some();
     match round.ensure(&mut replication, known, Holes::Refuse, consent).await {
         Ok(_) => Ok(format!("{publication}; the slot {} is as declared", database.slot)),
         Err(Refusal::Trouble(diagnosis)) => Err(diagnosis.trouble),

@@ -106,11 +106,31 @@ pub enum Reason {
     SynchronizedStandbySlots,
     /// The server's certificate or TLS itself was refused.
     Tls,
+    /// The slot retained all of its budget, and what `on_wal_limit` says is done.
+    WalLimit,
     /// Something is missing, and the file says that slotd makes nothing by itself.
     Unprovisioned,
 }
 
 impl Reason {
+    /// Those under `lost`.
+    pub const LOST: [Self; 8] = [
+        Self::Diverged,
+        Self::OtherCluster,
+        Self::PositionUnknown,
+        Self::PublicationGap,
+        Self::SinkBehind,
+        Self::SlotAdvanced,
+        Self::SlotInvalidated,
+        Self::SlotMissing,
+    ];
+
+    /// Whether it is one of those under `lost`.
+    #[must_use]
+    pub fn is_lost(self) -> bool {
+        Self::LOST.contains(&self)
+    }
+
     /// As it is written everywhere.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -139,6 +159,7 @@ impl Reason {
             Self::SynchronizedStandbySlots => "synchronized_standby_slots",
             Self::Tls => "tls",
             Self::Unprovisioned => "unprovisioned",
+            Self::WalLimit => "wal_limit",
         }
     }
 }

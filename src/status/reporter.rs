@@ -21,6 +21,9 @@ use crate::lsn::Lsn;
 /// The code of what the server warns of on the stream.
 const STREAM_WARNING: &str = "stream_warning";
 
+/// The code of WAL that was to be freed and could not be; it stays until it is.
+pub const WAL_NOT_FREED: &str = "wal_not_freed";
+
 /// Reports for one database; clones report for the same one, and with the last of them it leaves the registry.
 #[derive(Debug, Clone)]
 pub struct Reporter {
@@ -209,7 +212,9 @@ impl Reporter {
     pub fn findings(&self, mut found: Vec<Finding>) {
         self.change_findings(|status| {
             let warned = std::mem::take(&mut status.stream_warned);
-            found.extend(status.findings.extract_if(.., |finding| warned && finding.code == STREAM_WARNING));
+            let stays =
+                |finding: &mut Finding| warned && finding.code == STREAM_WARNING || finding.code == WAL_NOT_FREED;
+            found.extend(status.findings.extract_if(.., stays));
             status.findings = found;
         });
     }
@@ -221,6 +226,19 @@ impl Reporter {
             status.findings.retain(|finding| finding.code != STREAM_WARNING);
             status.findings.push(Finding { code: STREAM_WARNING, sentence, hint });
         });
+    }
+
+    /// Something to be mended that no look at the server finds, in place of what was said of it before.
+    pub fn add_finding(&self, finding: Finding) {
+        self.change_findings(|status| {
+            status.findings.retain(|other| other.code != finding.code);
+            status.findings.push(finding);
+        });
+    }
+
+    /// What `code` tells is mended.
+    pub fn withdraw(&self, code: &'static str) {
+        self.change_findings(|status| status.findings.retain(|finding| finding.code != code));
     }
 
     /// Logs what is new and what is gone.

@@ -67,7 +67,7 @@ pub enum End {
 /// The server that a session leads to.
 #[derive(Debug, Clone)]
 pub struct Identified {
-    identity: Arc<StreamIdentity>,
+    pub(super) identity: Arc<StreamIdentity>,
     system: SystemIdentity,
     history: History,
 }
@@ -75,8 +75,8 @@ pub struct Identified {
 /// The server and the sinks, before anything is judged.
 #[derive(Debug)]
 pub struct Opened {
-    sinks: Sinks,
-    server: Identified,
+    pub(super) sinks: Sinks,
+    pub(super) server: Identified,
     /// What the server has to send once more, if it has our history.
     proofs: BTreeSet<Unit>,
 }
@@ -420,6 +420,7 @@ impl Pipeline {
                     ),
                 }));
             }
+            (Judgement::Close { from, reason }, ..) => gap(Some(from), &reason),
             // What lies between a slot and another one that was ahead of it is delivered by both.
             (Judgement::Adopt { behind, .. }, ..) => {
                 gap(behind.filter(|behind| *behind < confirmed), "another slot was streamed here before")
@@ -636,7 +637,10 @@ impl Opened {
     /// position of it.
     #[must_use]
     pub fn knows_slot(&self) -> bool {
-        !self.records_of_slot().is_empty()
+        let records = self.records_of_slot();
+        // One that was dropped on purpose is missed by nobody.
+        let dropped = |record: &Record| record.open_gap.as_ref().is_some_and(|open| open.dropped);
+        !records.is_empty() && !self.sinks.iter().filter_map(|open| open.standing.record.as_ref()).any(dropped)
     }
 
     /// All that is known of the slot on this cluster, in its sinks and in others that it went to before.
@@ -649,7 +653,7 @@ impl Opened {
 }
 
 /// What a sink's refusal means.
-fn sink_trouble(error: SinkError) -> End {
+pub(super) fn sink_trouble(error: SinkError) -> End {
     let trouble = Trouble::new(Reason::Sink, error.to_string(), error.hint);
     End::Trouble(Diagnosis { class: Class::Retry, trouble })
 }

@@ -104,6 +104,12 @@ impl Positions {
         lock(&self.known).values().filter(|record| record.slot == *slot).cloned().collect()
     }
 
+    /// How far changes of `slot` of this cluster were delivered; `None` if none ever was, or slotd has dropped it since.
+    #[must_use]
+    pub fn delivered(&self, slot: &SlotName, system_identifier: u64) -> Option<Lsn> {
+        delivered(lock(&self.known).values(), slot, system_identifier)
+    }
+
     /// Whether anything was ever streamed to standard output.
     #[must_use]
     pub fn knows_stdout(&self) -> bool {
@@ -152,12 +158,18 @@ pub fn read(storage: SharedStorage, dir: &Path) -> Result<Recorded, PositionsErr
 }
 
 impl Recorded {
-    /// How far changes of `slot` of this cluster were delivered; `None` if none ever was.
+    /// How far changes of `slot` of this cluster were delivered; `None` if none ever was, or slotd has dropped it since.
     #[must_use]
     pub fn of(&self, slot: &SlotName, system_identifier: u64) -> Option<Lsn> {
-        let is = |record: &&Record| record.slot == *slot && record.system_identifier == system_identifier;
-        self.0.values().filter(is).map(Record::position).max()
+        delivered(self.0.values(), slot, system_identifier)
     }
+}
+
+fn delivered<'a>(records: impl Iterator<Item = &'a Record>, slot: &SlotName, system_identifier: u64) -> Option<Lsn> {
+    let is = |record: &&Record| record.slot == *slot && record.system_identifier == system_identifier;
+    let records: Vec<_> = records.filter(is).collect();
+    let dropped = |record: &&Record| record.open_gap.as_ref().is_some_and(|open| open.dropped);
+    if records.iter().any(dropped) { None } else { records.into_iter().map(Record::position).max() }
 }
 
 /// Gathers requests and writes them, until no one can make any more.

@@ -3,7 +3,7 @@
 //! A pure function over what is recorded, what the sink really holds, and what the server says. It is asked for each
 //! sink; the stream starts at the lowest start, and each sink drops what it holds already.
 
-use crate::change::{Cursor, Record, Unit};
+use crate::change::{Cursor, OpenGap, Record, Unit};
 use crate::ident::{PublicationName, SlotName};
 use crate::lsn::{EndLsn, Lsn};
 use crate::postgres::History;
@@ -31,6 +31,8 @@ pub enum Judgement {
     /// Nothing of this slot is known: it begins where the slot stands. `behind` is where another slot's changes end in
     /// this sink, which makes a hole.
     Adopt { at: Lsn, behind: Option<Lsn> },
+    /// What was discarded on purpose ends where the slot stands; `from` is where it began.
+    Close { from: Lsn, reason: String },
     /// A transaction is half in the sink, by the numbers that this publication gives to its changes; another one may give
     /// others.
     HalfOf { publication: PublicationName },
@@ -64,6 +66,9 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
         return Judgement::Wait {
             sentence: format!("the sink stands at {position}, and the standby has replayed {}", server.wal_end),
         };
+    }
+    if let Some(OpenGap { from, reason, .. }) = record.open_gap.clone() {
+        return Judgement::Close { from, reason };
     }
     let confirmed = server.confirmed_flush_lsn;
     let start = held.map(|held| held.start_lsn());
@@ -138,6 +143,7 @@ pub fn diverged(server: &Server<'_>, record: &Record) -> Option<String> {
 pub fn end_of_sink(standing: &Standing) -> Option<Lsn> {
     let held = standing.cursor.map(|held| held.start_lsn());
     match &standing.record {
+        Some(Record { open_gap: Some(open), .. }) => Some(open.from),
         Some(record) if record.cursor == standing.cursor => Some(record.position()),
         Some(_) => Some(held.unwrap_or_default()),
         None => held,

@@ -1,5 +1,6 @@
 //! The life of one database: try, stream, wait, try again.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::ask::{Ask, Wish, disabled, not_lost};
 use super::holders::Holders;
-use crate::config::{Database, Status};
+use super::relief::{self, Relief};
+use crate::config::{Database, OnDisable, OnSlotLost, Status};
 use crate::guard::Seen;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, SlotFacts};
@@ -31,17 +33,28 @@ const FRESH: Duration = Duration::from_millis(100);
 /// The longest wait for our own last session, which the server ends by itself; so many times.
 const OURS: (Duration, u32) = (Duration::from_secs(1), 60);
 
+/// So often a lost slot is made anew without being asked, within so long.
+const RECREATIONS: (usize, Duration) = (3, Duration::from_hours(1));
+
+/// What `on_slot_lost = "recreate"` does.
+enum Recreation {
+    Allowed,
+    Exhausted,
+}
+
 /// The task of one database.
 #[derive(Debug)]
 pub(super) struct Keep {
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     holders: Holders,
     seen: watch::Receiver<Option<Seen>>,
-    made: Made,
+    pub(super) made: Made,
     asks: mpsc::Receiver<Ask>,
     /// Somebody wants the next round now.
     poke: Arc<Notify>,
     backoff: Backoff,
+    /// When a lost slot was made anew without being asked.
+    recreated: VecDeque<Instant>,
 }
 
 impl Keep {
@@ -53,7 +66,7 @@ impl Keep {
         asks: mpsc::Receiver<Ask>,
         poke: Arc<Notify>,
     ) -> Self {
-        Self { pipeline, holders, seen, made, asks, poke, backoff: Backoff::default() }
+        Self { pipeline, holders, seen, made, asks, poke, backoff: Backoff::default(), recreated: VecDeque::new() }
     }
 
     /// Looks after the database until `stop`.
@@ -66,8 +79,15 @@ impl Keep {
 
     async fn active(&mut self, stop: CancellationToken) {
         let mut ask: Option<Ask> = None;
+        let mut recreate: Option<Reason> = None;
         loop {
-            let mut holes = Holes::Refuse;
+            if is_over_limit(&self.seen)
+                && let Some(relief) = Relief::at_limit(&self.pipeline.database)
+            {
+                self.relieve(relief, relief::WAL_LIMIT, &stop).await;
+            }
+            let recreating = recreate.take();
+            let mut holes = recreating.map_or(Holes::Refuse, Holes::Accept);
             let mut consent = Consent::from(self.pipeline.database.provision);
             match ask.as_ref().map(|ask| ask.wish) {
                 Some(Wish::Resume(reason)) => holes = Holes::Accept(reason),
@@ -83,6 +103,16 @@ impl Keep {
             let streamed = prepared.is_ok();
             let end = match prepared {
                 Ok(started) => {
+                    if let Some(reason) = recreating {
+                        self.recreated.push_back(Instant::now());
+                        let sentence = format!(
+                            "the slot was lost, {}, and goes on behind a gap record by itself: {} of {} times an hour",
+                            reason.as_str(),
+                            self.recreated.len(),
+                            RECREATIONS.0
+                        );
+                        self.pipeline.reporter.warn(&sentence, "`on_slot_lost` says so; find what took the slot away");
+                    }
                     self.pipeline.reporter.tries(self.backoff.failures(), None);
                     if let Some(ask) = ask.take() {
                         let done = match ask.wish {
@@ -116,6 +146,22 @@ impl Keep {
                     (State::Waiting, trouble, Some(self.backoff.wait().min(most)))
                 }
             };
+            let (state, trouble, wait) = match self.recreation(state, &trouble) {
+                None => (state, trouble, wait),
+                // Told first, in the log and in health, and then done.
+                Some(Recreation::Allowed) => {
+                    recreate = Some(trouble.reason);
+                    (state, trouble, Some(Duration::ZERO))
+                }
+                Some(Recreation::Exhausted) => {
+                    let sentence = format!(
+                        "{}; it was made anew {} times within the last hour, and is left alone now",
+                        trouble.sentence, RECREATIONS.0
+                    );
+                    (State::Failed, Trouble { sentence, ..trouble }, Some(Backoff::long_wait()))
+                }
+            };
+            let is_lost = trouble.reason.is_lost();
             let held_up_commits = streamed && trouble.reason == Reason::SyncStandby;
             if let Some(ask) = ask.take() {
                 ask.answer(Err(Refusal::Failed(trouble.sentence.clone())));
@@ -130,6 +176,7 @@ impl Keep {
                 }
             }
             let acknowledged = self.pipeline.reporter.status().positions.acknowledged;
+            let mut over = self.seen.clone();
             ask = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -137,10 +184,11 @@ impl Keep {
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
                 // A slot that goes meanwhile is told within a look of the guard, however long the wait is.
                 () = gone(&mut self.seen, acknowledged), if wait.is_some() && state != State::Lost => None,
+                () = over_limit(&mut over, &self.pipeline.database), if wait.is_some() => None,
                 () = self.poke.notified(), if wait.is_some() => None,
             };
             match ask.as_ref().map(|ask| ask.wish) {
-                Some(Wish::Resume(_)) if state != State::Lost => {
+                Some(Wish::Resume(_)) if !is_lost => {
                     if let Some(ask) = ask.take() {
                         ask.answer(Err(not_lost()));
                     }
@@ -149,6 +197,16 @@ impl Keep {
                 _ => {}
             }
         }
+    }
+
+    /// Whether a lost slot is to be made anew without being asked.
+    fn recreation(&mut self, state: State, trouble: &Trouble) -> Option<Recreation> {
+        let wanted = state == State::Lost && trouble.reason.is_lost();
+        if !wanted || self.pipeline.database.on_slot_lost == OnSlotLost::Stop {
+            return None;
+        }
+        self.recreated.retain(|at| at.elapsed() < RECREATIONS.1);
+        Some(if self.recreated.len() < RECREATIONS.0 { Recreation::Allowed } else { Recreation::Exhausted })
     }
 
     /// From nothing to a stream that has started.
@@ -313,6 +371,7 @@ impl Keep {
         let system_identifier = started.system_identifier();
         let round = Round { database, connector, reporter, made, system_identifier };
         let streaming = pipeline.run(started, stop);
+        let mut over = seen.clone();
         let sync_standby = async {
             loop {
                 // What the guard saw may be older than the stream; one that does not answer has not changed.
@@ -340,7 +399,9 @@ impl Keep {
                 }
             }
         };
-        tokio::pin!(streaming, sync_standby, steady);
+        // What is done then is done once the stream has ended.
+        let over = over_limit(&mut over, database);
+        tokio::pin!(streaming, sync_standby, steady, over);
         let mut is_steady = false;
         let mut blind = Streak::default();
         loop {
@@ -349,6 +410,7 @@ impl Keep {
                 biased;
                 end = &mut streaming => return end,
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
+                () = &mut over => return End::Trouble(over_its_budget(database)),
                 Some(asked) = asks.recv() => ask = Some(asked),
                 () = &mut steady, if !is_steady => {
                     is_steady = true;
@@ -415,6 +477,7 @@ impl Keep {
 
     /// Not read; its slot is watched all the same, by the guard, and judged anew whenever the guard sees it changed.
     async fn disabled(&mut self, stop: CancellationToken) {
+        let database = Arc::clone(&self.pipeline.database);
         loop {
             let inspected = tokio::select! {
                 biased;
@@ -423,21 +486,30 @@ impl Keep {
             };
             let unseen = inspected.is_err();
             let reporter = &self.pipeline.reporter;
-            match inspected {
-                Ok(Some(trouble)) => reporter.condition(Condition::Other(State::Lost, trouble)),
+            let is_lost = match inspected {
+                Ok(Some(trouble)) => {
+                    reporter.condition(Condition::Other(State::Lost, trouble));
+                    true
+                }
                 // What was found before stands until the next look. That a disabled database can't be observed shows in
                 // the age of its observation.
-                Err(_) if reporter.status().condition.state() == State::Lost => {}
-                Ok(None) | Err(_) => reporter.condition(Condition::Other(
-                    State::Disabled,
-                    Trouble::new(
-                        Reason::DisabledByFile,
-                        "the file says `disabled`: nothing is read, and the slot, if there is one, is watched",
-                        "set status = \"active\" and reload",
-                    ),
-                )),
+                Err(_) if reporter.status().condition.state() == State::Lost => true,
+                Ok(None) | Err(_) => {
+                    reporter.condition(Condition::Other(State::Disabled, disabled_trouble(&database)));
+                    false
+                }
+            };
+            let mut relief = Relief::of_disabled(&database).map(|relief| (relief, relief::DISABLED));
+            if relief.is_none() && is_over_limit(&self.seen) {
+                relief = Relief::at_limit(&database).map(|relief| (relief, relief::WAL_LIMIT));
             }
-            reporter.round_done();
+            if let Some((relief, reason)) =
+                relief.filter(|(relief, _)| !unseen && (!is_lost || *relief != Relief::Drain))
+            {
+                self.relieve(relief, reason, &stop).await;
+            }
+            self.pipeline.reporter.round_done();
+            let drains = matches!(relief, Some((Relief::Drain, relief::DISABLED)));
             loop {
                 tokio::select! {
                     biased;
@@ -454,7 +526,7 @@ impl Keep {
                         ask.answer(outcome);
                     }
                     changed = self.seen.changed() => if changed.is_err() { return } else { break },
-                    () = sleep(PERIOD), if unseen => break,
+                    () = sleep(PERIOD), if unseen || drains => break,
                     () = self.poke.notified() => break,
                 }
             }
@@ -480,7 +552,7 @@ impl Keep {
     }
 
     /// What there is, in one turn for both sessions: hundreds of disabled databases can come to look at once.
-    async fn look(&self) -> Result<(Identified, Option<SlotFacts>, bool), End> {
+    pub(super) async fn look(&self) -> Result<(Identified, Option<SlotFacts>, bool), End> {
         let Pipeline { database, connector, .. } = &self.pipeline;
         let to = &database.connection;
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
@@ -493,6 +565,44 @@ impl Keep {
         let slot = catalog::slots(&sql, &[&database.slot]).await.map_err(refused)?.pop();
         Ok((server, slot, facts.in_recovery))
     }
+}
+
+/// What is said of a database that is not read.
+fn disabled_trouble(database: &Database) -> Trouble {
+    let slot = match database.on_disable {
+        OnDisable::Keep => "the slot, if there is one, is watched, and pins WAL",
+        OnDisable::Drain => "what the slot holds is discarded, behind a gap record",
+        OnDisable::Drop => "the slot is dropped, and made anew behind a gap record",
+    };
+    Trouble::new(
+        Reason::DisabledByFile,
+        format!("the file says `disabled`: nothing is read, and {slot}"),
+        "set status = \"active\" and reload",
+    )
+}
+
+/// The stream was ended to free the disk.
+fn over_its_budget(database: &Database) -> Diagnosis {
+    let trouble = Trouble::new(
+        Reason::WalLimit,
+        format!("the slot {} retains all of its budget, and `on_wal_limit` is carried out", database.slot),
+        "nothing to do: it goes on by itself",
+    );
+    Diagnosis { class: Class::Retry, trouble }
+}
+
+/// Whether the guard last saw the slot over its budget by what we have not read.
+fn is_over_limit(seen: &watch::Receiver<Option<Seen>>) -> bool {
+    let over = |seen: &Seen| seen.slot.as_ref().is_some_and(|slot| slot.over_limit);
+    seen.borrow().as_ref().is_some_and(over)
+}
+
+/// Waits until the guard sees that, if anything is to be done then.
+async fn over_limit(seen: &mut watch::Receiver<Option<Seen>>, database: &Database) {
+    if Relief::at_limit(database).is_none() {
+        return std::future::pending().await;
+    }
+    next(seen, |seen| seen.slot.as_ref().is_some_and(|slot| slot.over_limit).then_some(())).await;
 }
 
 /// Waits until the guard sees that the slot is gone, invalidated, or past what we have acknowledged.

@@ -88,7 +88,7 @@ impl Keeper {
     /// Goes on behind a gap record, if it is lost; answers `reply` once that is known.
     pub(super) fn resume(&self, reply: oneshot::Sender<Reply>) {
         let reason = match &self.reporter.status().condition {
-            Condition::Other(State::Lost, lost) => lost.reason,
+            Condition::Other(State::Lost | State::Failed, lost) if lost.reason.is_lost() => lost.reason,
             // A disabled one says better why not.
             Condition::Other(State::Disabled, trouble) => trouble.reason,
             _ => return drop(reply.send(Err(not_lost()))),

@@ -59,6 +59,8 @@ mod proof;
 #[cfg(test)]
 mod provision;
 #[cfg(test)]
+mod relief;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod retry;

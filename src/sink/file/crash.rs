@@ -124,6 +124,7 @@ pub(super) fn record(slot: &str, acknowledged: Option<u64>) -> Record {
         publication: PublicationName::new("shop").unwrap(),
         acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
         cursor: None,
+        open_gap: None,
         diverged: None,
     }
 }

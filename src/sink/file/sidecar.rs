@@ -188,6 +188,7 @@ mod tests {
             publication: PublicationName::new("\u{1}".repeat(63)).unwrap(),
             acknowledged: Some(end),
             cursor: Some(cursor),
+            open_gap: None,
             diverged: None,
         };
         let begun = Place { segment: u64::MAX, length: u64::MAX };

@@ -22,6 +22,7 @@ fn record(acknowledged: u64) -> Record {
         publication: PublicationName::new("slotd_shop").unwrap(),
         acknowledged: Some(EndLsn::of_idle(Lsn(acknowledged))),
         cursor: None,
+        open_gap: None,
         diverged: None,
     }
 }

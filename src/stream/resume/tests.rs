@@ -34,6 +34,7 @@ fn standing(cursor: Option<Cursor>, acknowledged: Option<u64>) -> Standing {
         publication: publication(),
         acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
         cursor,
+        open_gap: None,
         diverged: None,
     };
     Standing { record: Some(record), cursor, bare: false }
