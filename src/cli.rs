@@ -8,7 +8,10 @@
 mod apply;
 mod check;
 mod client;
+mod command;
 mod context;
+mod drop;
+mod enable;
 mod failure;
 mod log_level;
 mod out;
@@ -26,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::config::LogLevel;
+use crate::config::{LogLevel, Status};
 use crate::ident::{DatabaseName, NameError};
 use crate::logging::LogFormat;
 use failure::{Exit, Failure};
@@ -59,6 +62,7 @@ Examples:
   slotd status shop --json       all that is known of one
   slotd reload                   apply a changed file
   slotd log-level debug          log more, until the next start
+  slotd drop shop                say what is lost if its slot is dropped; with --yes, drop it
   slotd resume shop --accept-gap say what a lost slot has cost, and how to go on
 
 Exit status: 0 done or nothing to do; plan: 3 something to do; status: 3 warn, 4 fail; 1 an error;
@@ -133,6 +137,40 @@ enum Command {
         /// The health answer as it is, see docs/HEALTH.md
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// Read a database again, whatever the file says; makes a dropped slot anew behind a gap record
+    Enable {
+        /// The database
+        #[arg(value_parser = database_name)]
+        name: DatabaseName,
+        #[command(flatten)]
+        file: FileArg,
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// Read a database no more, whatever the file says; its slot stays and pins WAL, unless on_disable says otherwise
+    Disable {
+        /// The database
+        #[arg(value_parser = database_name)]
+        name: DatabaseName,
+        #[command(flatten)]
+        file: FileArg,
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// End a database's stream, drop its slot, and its publication if slotd made that; says what remains
+    #[command(after_help = "Example:\n  slotd drop shop --yes")]
+    Drop {
+        /// The database
+        #[arg(value_parser = database_name)]
+        name: DatabaseName,
+        /// Do it; without it, what will be lost is said and nothing is done
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        file: FileArg,
         #[command(flatten)]
         socket: SocketArg,
     },
@@ -228,6 +266,15 @@ async fn carry_out(command: Command) -> Result<Exit, Failure> {
         Command::Status { name, json, socket } => {
             let socket = client::reach(context::sockets(socket.socket)).await?;
             show::show(&socket, name.as_ref(), json).await
+        }
+        Command::Enable { name, file, socket } => {
+            Box::pin(enable::set(file.config, socket.socket, name, Status::Active)).await
+        }
+        Command::Disable { name, file, socket } => {
+            Box::pin(enable::set(file.config, socket.socket, name, Status::Disabled)).await
+        }
+        Command::Drop { name, yes, file, socket } => {
+            Box::pin(drop::drop_slot(file.config, socket.socket, name, yes)).await
         }
         Command::Reload { socket } => reload::reload(&client::reach(context::sockets(socket.socket)).await?).await,
         Command::LogLevel { level, socket } => {

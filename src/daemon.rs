@@ -1,6 +1,7 @@
 //! The agent as a whole: what is built, in which order, and how it ends.
 
 mod apply;
+mod once;
 mod state;
 
 use std::path::PathBuf;
@@ -13,15 +14,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use apply::{Applied, apply};
+pub use once::once;
 pub use state::known_agent;
 
 use crate::config::Config;
 use crate::http;
 use crate::net::resolve::Resolver;
 use crate::postgres::Connector;
-use crate::provision::made::MadeError;
 use crate::sink::stdout;
 use crate::status::{Bounds, Command, LogSwitch, Registry, databases};
+use crate::storage::json::JsonFileError;
 use crate::stream::positions::PositionsError;
 use crate::supervisor::{Shared, Supervisor};
 use crate::systemd::Service;
@@ -37,7 +39,7 @@ pub enum StartError {
     #[error(transparent)]
     Listen(#[from] http::ServeError),
     #[error(transparent)]
-    Made(#[from] MadeError),
+    StateFile(#[from] JsonFileError),
     #[error(transparent)]
     Positions(#[from] PositionsError),
     #[error("signals can't be received: {0}")]
@@ -59,7 +61,7 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch)
     let mut signals = Signals::new().map_err(StartError::Signals)?;
     raise_descriptor_limit();
     let state_dir = config.agent.state_dir.clone();
-    let StateDir { storage, agent, positions, made, _lock } = StateDir::take(&state_dir)?;
+    let StateDir { storage, agent, positions, made, overrides, _lock } = StateDir::take(&state_dir)?;
     if !positions.knows_stdout() {
         stdout::first_of_all();
     }
@@ -83,7 +85,7 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch)
         state_dir.display()
     );
     let stop_timeout = config.agent.stop_timeout;
-    let shared = Shared::new(connector, storage, Arc::new(positions), made, registry);
+    let shared = Shared::new(connector, storage, Arc::new(positions), made, overrides, registry);
     let supervisor = Supervisor::start(file, config, shared, log);
     let mut running = tokio::spawn(supervisor.run(to_carry_out, stop.clone()));
     service.ready().await;

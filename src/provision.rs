@@ -20,4 +20,4 @@ pub use consent::Consent;
 pub use observe::{Observed, observe};
 pub use plan::{Kind, Plan, PublicationStep, SlotStep, plan};
 pub use refusals::Refusal;
-pub use round::{Ensured, Round, create_slot_sql, release_commits};
+pub use round::{Dropped, Ensured, Round, create_slot_sql, release_commits};

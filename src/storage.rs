@@ -13,6 +13,7 @@ use std::time::SystemTime;
 mod disk;
 #[cfg(any(test, feature = "faults"))]
 pub mod forgetful;
+pub mod json;
 pub mod sealed;
 
 pub use disk::Disk;

@@ -10,6 +10,7 @@ mod ask;
 mod database;
 mod holders;
 mod keeper;
+pub mod overrides;
 mod relief;
 
 use std::collections::{HashMap, HashSet};
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::config::{self, Config, Database, Reloaded, Server, Style};
+use crate::config::{self, Config, Database, Reloaded, Server, Status, Style};
 use crate::guard::{self, Watched};
 use crate::ident::DatabaseName;
 use crate::postgres::Connector;
@@ -34,8 +35,10 @@ use crate::provision::made::Made;
 use crate::status::{Command, LogSwitch, Refusal, Registry, Reply, databases};
 use crate::storage::SharedStorage;
 use crate::stream::positions::Positions;
+use ask::{Ask, Wish};
 use holders::Holders;
 use keeper::Keeper;
+use overrides::{Override, Overrides, Wished};
 
 /// How often this loop says that it turns.
 const BEAT: Duration = Duration::from_secs(2);
@@ -48,6 +51,8 @@ pub struct Shared {
     pub positions: Arc<Positions>,
     /// What slotd has made on servers.
     pub made: Made,
+    /// What commands have put in place of the file.
+    pub overrides: Overrides,
     pub registry: Registry,
     holders: Holders,
 }
@@ -60,9 +65,10 @@ impl Shared {
         storage: SharedStorage,
         positions: Arc<Positions>,
         made: Made,
+        overrides: Overrides,
         registry: Registry,
     ) -> Self {
-        Self { connector, storage, positions, made, registry, holders: Holders::default() }
+        Self { connector, storage, positions, made, overrides, registry, holders: Holders::default() }
     }
 }
 
@@ -76,6 +82,8 @@ pub struct Supervisor {
     leaving: Leaving,
     /// Reloads whose answer waits for databases that leave.
     reloads: Vec<Reload>,
+    /// What is asked of a database as soon as it has begun anew.
+    asks: HashMap<DatabaseName, Ask>,
     watches: Option<(CancellationToken, TaskTracker)>,
     log: LogSwitch,
 }
@@ -85,6 +93,15 @@ pub struct Supervisor {
 struct Leaving {
     names: HashSet<DatabaseName>,
     ends: FuturesUnordered<BoxFuture<'static, DatabaseName>>,
+}
+
+/// What a command wishes of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Active,
+    Disabled,
+    /// Disabled, and its slot gone.
+    Dropped,
 }
 
 /// A reload that goes on.
@@ -106,6 +123,7 @@ impl Supervisor {
             keepers: HashMap::new(),
             leaving: Leaving::default(),
             reloads: Vec::new(),
+            asks: HashMap::new(),
             watches: None,
             log,
         };
@@ -135,6 +153,9 @@ impl Supervisor {
                         let consent = Consent::of_operator(recreate_publication);
                         self.ask(database, reply, |keeper, reply| keeper.apply(consent, reply));
                     }
+                    Some(Command::Disable { database, reply }) => self.set_status(database, Wanted::Disabled, reply).await,
+                    Some(Command::Drop { database, reply }) => self.set_status(database, Wanted::Dropped, reply).await,
+                    Some(Command::Enable { database, reply }) => self.set_status(database, Wanted::Active, reply).await,
                     Some(Command::Resume { database, reply }) => self.ask(database, reply, Keeper::resume),
                     None => break,
                 },
@@ -167,6 +188,60 @@ impl Supervisor {
         }
     }
 
+    /// Puts a wish in place of the file's, durably, and begins the database anew with it.
+    async fn set_status(&mut self, name: DatabaseName, wanted: Wanted, reply: oneshot::Sender<Reply>) {
+        let Some(database) = self.config.databases.iter().find(|database| database.name == name) else {
+            return drop(reply.send(Err(Refusal::Unknown(name))));
+        };
+        let instead_of = database.status;
+        let over = match wanted {
+            Wanted::Active => (instead_of != Status::Active).then_some(Status::Active),
+            Wanted::Disabled => (instead_of != Status::Disabled).then_some(Status::Disabled),
+            Wanted::Dropped => Some(Status::Disabled),
+        };
+        let over = over.map(|status| Override { status, instead_of, dropped: wanted == Wanted::Dropped });
+        let before = self.wished(&name);
+        if let Err(error) = self.shared.overrides.set(&name, over).await {
+            return drop(reply.send(Err(Refusal::Failed(error.to_string()))));
+        }
+        let after = self.wished(&name);
+        if before != after
+            && let Some((name, keeper)) = self.keepers.remove_entry(&name)
+        {
+            keeper.stop();
+            self.let_leave(name, keeper, self.config.agent.stop_timeout);
+        }
+        match wanted {
+            Wanted::Dropped => {
+                let ask = Ask { wish: Wish::Drop, reply };
+                match self.keepers.get(&name) {
+                    Some(keeper) => keeper.ask(ask),
+                    None => drop(self.asks.insert(name, ask)),
+                }
+            }
+            Wanted::Active | Wanted::Disabled => {
+                let word = if wanted == Wanted::Active { "active" } else { "disabled" };
+                let by = if over.is_some() {
+                    ", whatever the file says, until it says something else"
+                } else {
+                    ", as in the file"
+                };
+                drop(reply.send(Ok(format!("{name} is {word}{by}"))));
+            }
+        }
+        self.settle().await;
+    }
+
+    /// The database `name` as it is wished.
+    fn wished(&self, name: &DatabaseName) -> Option<Wished> {
+        self.shared.overrides.wished(&self.config).into_iter().find(|wished| wished.database.name == *name)
+    }
+
+    fn let_leave(&mut self, name: DatabaseName, keeper: Keeper, patience: Duration) {
+        self.leaving.names.insert(name.clone());
+        self.leaving.ends.push(leave(name, keeper, patience).boxed());
+    }
+
     /// Reads the file again and applies the difference; answers `reply` once all of it has begun.
     async fn reload(&mut self, reply: oneshot::Sender<Reply>) {
         let Reloaded { config, waits } = match config::reload(&self.file, &self.config) {
@@ -187,10 +262,14 @@ impl Supervisor {
             self.log.set(self.config.agent.log, "the changed file says so");
         }
         self.warn();
-        let wanted: HashMap<_, _> = self.config.databases.iter().map(|new| (&new.name, &**new)).collect();
+        if let Err(error) = self.shared.overrides.prune(&self.config).await {
+            warn!("{error}");
+        }
+        let wished = self.shared.overrides.wished(&self.config);
+        let wanted: HashMap<_, _> = wished.iter().map(|new| (&new.database.name, new)).collect();
         let changed = |keeper: &Keeper| {
-            let wanted = wanted.get(&keeper.database.name);
-            wanted.is_none_or(|new| **new != *keeper.database || sinks_differ(&old, &self.config, new))
+            let wanted = wanted.get(&keeper.wished.database.name);
+            wanted.is_none_or(|new| **new != keeper.wished || sinks_differ(&old, &self.config, &new.database))
         };
         let gone: Vec<_> = self
             .keepers
@@ -200,8 +279,7 @@ impl Supervisor {
         let ended = gone.iter().filter(|(name, _)| !wanted.contains_key(name)).count();
         let begun = wanted.keys().filter(|name| !self.keepers.contains_key(**name)).count();
         for (name, keeper) in gone {
-            self.leaving.names.insert(name.clone());
-            self.leaving.ends.push(leave(name, keeper, old.agent.stop_timeout).boxed());
+            self.let_leave(name, keeper, old.agent.stop_timeout);
         }
         let summary = format!("{} begun or changed, {ended} ended", databases(begun));
         self.reloads.push(Reload { reply, awaited: self.leaving.names.clone(), summary });
@@ -252,10 +330,14 @@ impl Supervisor {
 
     /// Looks after every declared database that nobody looks after, or did until just now.
     fn keep_declared(&mut self) {
-        for database in &self.config.databases {
-            if !self.keepers.contains_key(&database.name) && !self.leaving.names.contains(&database.name) {
-                let keeper = Keeper::start(Arc::clone(database), &self.config, &self.shared);
-                self.keepers.insert(database.name.clone(), keeper);
+        for wished in self.shared.overrides.wished(&self.config) {
+            let name = wished.database.name.clone();
+            if !self.keepers.contains_key(&name) && !self.leaving.names.contains(&name) {
+                let keeper = Keeper::start(wished, &self.config, &self.shared);
+                if let Some(ask) = self.asks.remove(&name) {
+                    keeper.ask(ask);
+                }
+                self.keepers.insert(name, keeper);
             }
         }
     }
@@ -266,7 +348,7 @@ impl Supervisor {
         let mut servers: HashMap<Server, Vec<Watched>> = HashMap::new();
         for keeper in self.keepers.values() {
             let watched = keeper.watched();
-            servers.entry(keeper.database.connection.server()).or_default().push(watched);
+            servers.entry(keeper.wished.database.connection.server()).or_default().push(watched);
         }
         for (_, slots) in servers {
             tasks.spawn(guard::watch(self.shared.connector.clone(), slots, stop.clone()));

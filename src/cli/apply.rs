@@ -9,7 +9,7 @@ use axum::http::Method;
 
 use super::failure::{Exit, Failure};
 use super::plan::{By, Looked, Planned, chosen, look, render};
-use super::{client, context, out};
+use super::{client, command, context, out};
 use crate::config::{Config, Database};
 use crate::daemon::{self, Applied, StartError};
 use crate::ident::DatabaseName;
@@ -104,11 +104,7 @@ async fn here(config: &Config, to_do: &[(Arc<Database>, &Planned)], allowed: All
             Ok(Some(applied.into_iter().map(done).collect()))
         }
         Err(StartError::Locked(_)) => Ok(None),
-        Err(error @ StartError::Foreign { uid, .. }) => {
-            Err(Failure::because(Exit::Failed, &error)
-                .hint(format!("run it as that user: sudo -u '#{uid}' slotd apply")))
-        }
-        Err(error) => Err(Failure::because(Exit::Failed, &error)),
+        Err(error) => Err(command::not_here(&error)),
     }
 }
 

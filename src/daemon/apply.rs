@@ -89,7 +89,7 @@ async fn round(
 }
 
 /// Refuses a state directory of another user: what root writes there the agent could not write any more.
-fn is_ours(dir: &Path) -> Result<(), StartError> {
+pub(super) fn is_ours(dir: &Path) -> Result<(), StartError> {
     match std::fs::metadata(dir) {
         Ok(metadata) if metadata.uid() != rustix::process::geteuid().as_raw() => {
             Err(StartError::Foreign { path: dir.to_owned(), uid: metadata.uid() })

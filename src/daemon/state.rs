@@ -8,6 +8,7 @@ use crate::ident::MAX_NAME_BYTES;
 use crate::provision::made::Made;
 use crate::storage::{self, Disk, SharedStorage, Storage};
 use crate::stream::positions::Positions;
+use crate::supervisor::overrides::Overrides;
 
 const AGENT_ID: &str = "agent-id";
 
@@ -19,6 +20,7 @@ pub(super) struct StateDir {
     pub(super) agent: String,
     pub(super) positions: Positions,
     pub(super) made: Made,
+    pub(super) overrides: Overrides,
     pub(super) _lock: storage::Lock,
 }
 
@@ -32,7 +34,8 @@ impl StateDir {
         let agent = application_name(&agent_id(&storage, dir).map_err(unusable)?);
         let positions = Positions::open(Arc::clone(&storage), dir)?;
         let made = Made::open(Arc::clone(&storage), dir)?;
-        Ok(Self { storage, agent, positions, made, _lock: lock })
+        let overrides = Overrides::open(Arc::clone(&storage), dir)?;
+        Ok(Self { storage, agent, positions, made, overrides, _lock: lock })
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::answer::summary;
 use super::routes::unknown_database;
 use crate::config::LogLevel;
+use crate::ident::DatabaseName;
 use crate::status::{Command, Refusal, Registry, Reply};
 
 /// How long a command may take before the caller is told that it goes on without him.
@@ -94,6 +95,46 @@ pub(super) async fn apply(
     };
     let database = status.name.clone();
     control.send(|reply| Command::Apply { database, recreate_publication, reply }).await
+}
+
+pub(super) async fn disable(state: State<Control>, name: Result<Path<String>, PathRejection>) -> Response {
+    of_one(state, name, |database, reply| Command::Disable { database, reply }).await
+}
+
+pub(super) async fn enable(state: State<Control>, name: Result<Path<String>, PathRejection>) -> Response {
+    of_one(state, name, |database, reply| Command::Enable { database, reply }).await
+}
+
+/// The body of a drop.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DropBody {
+    drop_slot: bool,
+}
+
+pub(super) async fn drop_slot(
+    state: State<Control>,
+    name: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = body.ok().and_then(|body| serde_json::from_slice::<DropBody>(&body).ok());
+    if !body.is_some_and(|body| body.drop_slot) {
+        return summary(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "what is not delivered is lost with the slot; the body that accepts it is {\"drop_slot\": true}",
+        );
+    }
+    of_one(state, name, |database, reply| Command::Drop { database, reply }).await
+}
+
+async fn of_one(
+    State(control): State<Control>,
+    name: Result<Path<String>, PathRejection>,
+    command: impl FnOnce(DatabaseName, oneshot::Sender<Reply>) -> Command,
+) -> Response {
+    let status = name.ok().and_then(|Path(name)| control.registry.get(&name));
+    let Some(status) = status else { return unknown_database() };
+    control.send(|reply| command(status.name.clone(), reply)).await
 }
 
 impl Control {

@@ -31,6 +31,9 @@ pub(super) fn socket(registry: Registry, commands: mpsc::Sender<Command>) -> Rou
         .route("/control/log-level", post(control::log_level))
         .route("/control/reload", post(control::reload))
         .route("/control/databases/{name}/apply", post(control::apply))
+        .route("/control/databases/{name}/disable", post(control::disable))
+        .route("/control/databases/{name}/drop", post(control::drop_slot))
+        .route("/control/databases/{name}/enable", post(control::enable))
         .route("/control/databases/{name}/resume", post(control::resume))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(control);

@@ -245,6 +245,18 @@ async fn commands_reach_the_supervisor_and_its_words_come_back() {
                     seen.push(format!("apply {database} {recreate_publication}"));
                     reply.send(Ok("as declared".to_owned())).unwrap();
                 }
+                Command::Disable { database, reply } => {
+                    seen.push(format!("disable {database}"));
+                    reply.send(Ok("disabled".to_owned())).unwrap();
+                }
+                Command::Drop { database, reply } => {
+                    seen.push(format!("drop {database}"));
+                    reply.send(Ok("dropped".to_owned())).unwrap();
+                }
+                Command::Enable { database, reply } => {
+                    seen.push(format!("enable {database}"));
+                    reply.send(Ok("enabled".to_owned())).unwrap();
+                }
                 Command::Resume { database, reply } => {
                     seen.push(format!("resume {database}"));
                     reply.send(Err(Refusal::Conflict("shop is not lost".to_owned()))).unwrap();
@@ -266,6 +278,14 @@ async fn commands_reach_the_supervisor_and_its_words_come_back() {
         assert_eq!(agent.ask_socket(path, body).await.code, 422, "{body}");
     }
     assert_eq!(agent.ask_socket(path, r#"{"recreate_publication": true}"#).await.code, 200);
+    for word in ["disable", "enable"] {
+        assert_eq!(agent.ask_socket(&format!("POST /control/databases/shop/{word}"), "").await.code, 200);
+    }
+    let path = "POST /control/databases/shop/drop";
+    for body in ["", "{}", r#"{"drop_slot": false}"#, r#"{"drop_slot": true, "more": 1}"#] {
+        assert_eq!(agent.ask_socket(path, body).await.code, 422, "{body}");
+    }
+    assert_eq!(agent.ask_socket(path, r#"{"drop_slot": true}"#).await.code, 200);
     let path = "POST /control/databases/shop/resume";
     for body in ["", "{}", r#"{"accept_gap": false}"#, r#"{"accept_gap": true, "more": 1}"#] {
         assert_eq!(agent.ask_socket(path, body).await.code, 422, "{body}");
@@ -277,7 +297,10 @@ async fn commands_reach_the_supervisor_and_its_words_come_back() {
 
     agent.cancel.cancel();
     (&mut agent.serving).await.unwrap();
-    assert_eq!(supervisor.await.unwrap(), ["reload", "log-level debug", "apply shop true", "resume shop"]);
+    assert_eq!(
+        supervisor.await.unwrap(),
+        ["reload", "log-level debug", "apply shop true", "disable shop", "enable shop", "drop shop", "resume shop"]
+    );
     assert!(!agent.socket().exists(), "the socket's file goes with the agent");
 }
 

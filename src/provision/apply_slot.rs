@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::made::{MadeError, MadeSlot};
+use super::made::MadeSlot;
 use super::plan::SlotStep;
 use super::round::Round;
 use crate::config::Database;
@@ -12,6 +12,7 @@ use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{Connector, ReplicationError, ReplicationSession, SqlError, slot_trouble};
 use crate::status::{Condition, Reason, Reporter, State, Trouble};
+use crate::storage::json::JsonFileError;
 
 /// After this long the operator is told whom the making of a slot waits for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -72,7 +73,7 @@ pub(super) async fn slot(
 }
 
 /// What is made can't be noted: nothing more is made until it can.
-pub(super) fn unrecorded(error: &MadeError) -> Diagnosis {
+pub(super) fn unrecorded(error: &JsonFileError) -> Diagnosis {
     let trouble = Trouble::new(Reason::Sink, error.to_string(), "`state_dir` needs room and a disk that answers");
     Diagnosis { class: Class::Retry, trouble }
 }

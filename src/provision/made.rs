@@ -3,14 +3,13 @@
 //! Only what slotd made is altered or dropped by itself. A publication is told by its oid, since another one of the same
 //! name is not ours. An intent is written before the statement and completed behind it, each by write, fsync and rename.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ident::{PublicationName, SlotName, TableName};
-use crate::storage::{self, SharedStorage, Storage};
+use crate::storage::SharedStorage;
+use crate::storage::json::{JsonFile, JsonFileError};
 
 /// Its name in the state directory.
 const NAME: &str = "made.json";
@@ -54,16 +53,6 @@ pub struct MadeSlot {
     pub slot: SlotName,
 }
 
-/// `made.json` is not what slotd wrote, or can't be read or written.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("can't {verb} {path}, which holds what slotd has made: {source}", path = path.display())]
-pub struct MadeError {
-    verb: &'static str,
-    path: PathBuf,
-    #[source]
-    source: Arc<io::Error>,
-}
-
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
@@ -74,11 +63,7 @@ struct Content {
 /// The file; clones share it.
 #[derive(Debug, Clone)]
 pub struct Made {
-    storage: SharedStorage,
-    path: PathBuf,
-    content: Arc<Mutex<Content>>,
-    /// One write at a time.
-    writing: Arc<tokio::sync::Mutex<()>>,
+    file: JsonFile<Content>,
 }
 
 impl MadePublication {
@@ -99,14 +84,8 @@ impl Made {
     ///
     /// # Errors
     /// It can't be read, or is not what slotd wrote.
-    pub fn open(storage: SharedStorage, dir: &Path) -> Result<Self, MadeError> {
-        let path = dir.join(NAME);
-        let content = read(&*storage, &path).map_err(|source| MadeError {
-            verb: "read",
-            path: path.clone(),
-            source: Arc::new(source),
-        })?;
-        Ok(Self { storage, path, content: Arc::new(Mutex::new(content)), writing: Arc::default() })
+    pub fn open(storage: SharedStorage, dir: &Path) -> Result<Self, JsonFileError> {
+        Ok(Self { file: JsonFile::open(storage, &dir.join(NAME))? })
     }
 
     /// What is known of `publication`.
@@ -120,83 +99,66 @@ impl Made {
         let is = |made: &&MadePublication| {
             made.system_identifier == system_identifier && made.database == database && made.publication == *publication
         };
-        self.lock().publications.iter().find(is).cloned()
+        self.file.get(|content| content.publications.iter().find(is).cloned())
+    }
+
+    /// Whether there is anything to be dropped of `publication`, on whatever cluster; asks no server.
+    #[must_use]
+    pub fn has_publication(&self, database: &str, publication: &PublicationName) -> bool {
+        let is = |made: &MadePublication| made.ours && made.database == database && made.publication == *publication;
+        self.file.get(|content| content.publications.iter().any(is))
     }
 
     /// Whether slotd made the slot.
     #[must_use]
     pub fn made_slot(&self, system_identifier: u64, slot: &SlotName) -> bool {
-        self.lock().slots.iter().any(|made| made.system_identifier == system_identifier && made.slot == *slot)
+        let is = |made: &MadeSlot| made.system_identifier == system_identifier && made.slot == *slot;
+        self.file.get(|content| content.slots.iter().any(is))
     }
 
     /// Records `publication`, in place of what was known of it.
     ///
     /// # Errors
     /// It could not be written.
-    pub async fn note_publication(&self, publication: MadePublication) -> Result<(), MadeError> {
-        self.change(|content| {
-            content.publications.retain(|made| !made.is(&publication));
-            content.publications.push(publication);
-        })
-        .await
+    pub async fn note_publication(&self, publication: MadePublication) -> Result<(), JsonFileError> {
+        self.file
+            .change(|content| {
+                content.publications.retain(|made| !made.is(&publication));
+                content.publications.push(publication);
+            })
+            .await
     }
 
     /// Forgets a publication that is gone, or another's.
     ///
     /// # Errors
     /// It could not be written.
-    pub async fn forget_publication(&self, publication: &MadePublication) -> Result<(), MadeError> {
-        self.change(|content| content.publications.retain(|made| !made.is(publication))).await
+    pub async fn forget_publication(&self, publication: &MadePublication) -> Result<(), JsonFileError> {
+        self.file.change(|content| content.publications.retain(|made| !made.is(publication))).await
     }
 
     /// Records `slot`.
     ///
     /// # Errors
     /// It could not be written.
-    pub async fn note_slot(&self, slot: MadeSlot) -> Result<(), MadeError> {
-        self.change(|content| {
-            content.slots.retain(|made| *made != slot);
-            content.slots.push(slot);
-        })
-        .await
+    pub async fn note_slot(&self, slot: MadeSlot) -> Result<(), JsonFileError> {
+        self.file
+            .change(|content| {
+                content.slots.retain(|made| *made != slot);
+                content.slots.push(slot);
+            })
+            .await
     }
 
     /// Forgets a slot that is gone.
     ///
     /// # Errors
     /// It could not be written.
-    pub async fn forget_slot(&self, system_identifier: u64, slot: &SlotName) -> Result<(), MadeError> {
-        self.change(|content| {
-            content.slots.retain(|made| made.system_identifier != system_identifier || made.slot != *slot);
-        })
-        .await
-    }
-
-    async fn change(&self, change: impl FnOnce(&mut Content)) -> Result<(), MadeError> {
-        let _one = self.writing.lock().await;
-        let mut content = self.lock().clone();
-        change(&mut content);
-        let (storage, path, to_write) = (Arc::clone(&self.storage), self.path.clone(), content.clone());
-        let write = move || {
-            let mut text = serde_json::to_vec_pretty(&to_write)?;
-            text.push(b'\n');
-            storage::replace(&*storage, &path, &text).map(drop)
-        };
-        let written = tokio::task::spawn_blocking(write).await.unwrap_or_else(|broken| Err(io::Error::other(broken)));
-        written.map_err(|source| MadeError { verb: "write", path: self.path.clone(), source: Arc::new(source) })?;
-        *self.lock() = content;
-        Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn read(storage: &dyn Storage, path: &Path) -> io::Result<Content> {
-    match storage::read(storage, path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(Content::default()),
-        Err(error) => Err(error),
+    pub async fn forget_slot(&self, system_identifier: u64, slot: &SlotName) -> Result<(), JsonFileError> {
+        self.file
+            .change(|content| {
+                content.slots.retain(|made| made.system_identifier != system_identifier || made.slot != *slot);
+            })
+            .await
     }
 }

@@ -10,7 +10,7 @@ use super::plan::{Kind, Plan, PublicationStep, SlotStep, plan, publication_missi
 use super::refusals::Refusal;
 use super::{Consent, Observed, apply_publication, apply_slot, observe};
 use crate::config::Database;
-use crate::ident::SlotName;
+use crate::ident::{SlotName, quote_ident};
 use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{Connector, ReplicationSession, SqlError, Visit};
@@ -27,6 +27,14 @@ pub struct Ensured {
     pub findings: Vec<Finding>,
     /// In which that was seen.
     pub visit: Visit,
+}
+
+/// What has become of a publication that nobody reads any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// It stays: slotd did not make it.
+    Anothers,
+    Gone,
 }
 
 /// One round of one database.
@@ -182,6 +190,26 @@ impl Round<'_> {
         let ours = observed.is_ours();
         apply_publication::publication(&step, &observed.unpublishable, ours, self, &visit).await?;
         Ok(format!("{}: {}", step.kind.done(), step.sql()))
+    }
+
+    /// Drops the publication, if slotd made it.
+    ///
+    /// # Errors
+    /// The server refuses, or can't be reached.
+    pub async fn drop_publication(&self) -> Result<Dropped, Diagnosis> {
+        let Self { database, reporter, made, .. } = *self;
+        let to = &database.connection;
+        let (visit, observed) = self.look().await?;
+        if observed.publication.is_none() {
+            return Ok(Dropped::Gone);
+        }
+        let Some(ours) = observed.made.filter(|made| made.ours) else { return Ok(Dropped::Anothers) };
+        let statement = format!("DROP PUBLICATION {}", quote_ident(database.publication.as_str()));
+        let dropped = visit.statement("the publication", &statement).await;
+        dropped.map_err(|error| trouble::of_sql(Step::CreatePublication, &error, to))?;
+        reporter.info(None, &format!("dropped the publication: {statement};"));
+        made.forget_publication(&ours).await.map_err(|error| unrecorded(&error))?;
+        Ok(Dropped::Gone)
     }
 
     async fn look(&self) -> Result<(Visit, Observed), Diagnosis> {

@@ -16,6 +16,12 @@ pub type Reply = Result<String, Refusal>;
 pub enum Command {
     /// Make publication and slot as declared, and alter what is there otherwise; the operator says so.
     Apply { database: DatabaseName, recreate_publication: bool, reply: oneshot::Sender<Reply> },
+    /// Disable it, whatever the file says.
+    Disable { database: DatabaseName, reply: oneshot::Sender<Reply> },
+    /// Disable it, and drop its slot, and its publication if slotd made that.
+    Drop { database: DatabaseName, reply: oneshot::Sender<Reply> },
+    /// Make it active, whatever the file says.
+    Enable { database: DatabaseName, reply: oneshot::Sender<Reply> },
     /// Change the level of the log until the next start, or until a changed file says otherwise.
     LogLevel { level: LogLevel, reply: oneshot::Sender<Reply> },
     /// Read the file again and apply the difference.

@@ -68,8 +68,12 @@ pub enum Reason {
     Defect,
     /// `lost`: our position is not part of this server's history.
     Diverged,
+    /// `slotd disable` says so, whatever the file says.
+    DisabledByCommand,
     /// The file says `disabled`.
     DisabledByFile,
+    /// `slotd drop` has dropped the slot.
+    Dropped,
     /// The publication would make UPDATE or DELETE of these tables fail.
     NoReplicaIdentity,
     /// `lost`: another system identifier.
@@ -139,7 +143,9 @@ impl Reason {
             Self::Connection => "connection",
             Self::Defect => "defect",
             Self::Diverged => "diverged",
+            Self::DisabledByCommand => "disabled_by_command",
             Self::DisabledByFile => "disabled_by_file",
+            Self::Dropped => "dropped",
             Self::NoReplicaIdentity => "no_replica_identity",
             Self::OtherCluster => "other_cluster",
             Self::PositionUnknown => "position_unknown",

@@ -17,6 +17,8 @@ pub(super) struct Ask {
 pub(super) enum Wish {
     /// The publication and the slot as declared, as far as this goes.
     Apply(Consent),
+    /// The word on what has become of the slot, which is being dropped, and of its publication.
+    Drop,
     /// To go on behind the gap of this reason, and of no other: it is what they were told.
     Resume(Reason),
 }

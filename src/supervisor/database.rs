@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ask::{Ask, Wish, disabled, not_lost};
 use super::holders::Holders;
+use super::overrides::Override;
 use super::relief::{self, Relief};
 use crate::config::{Database, OnDisable, OnSlotLost, Status};
 use crate::guard::Seen;
@@ -46,6 +47,8 @@ enum Recreation {
 #[derive(Debug)]
 pub(super) struct Keep {
     pub(super) pipeline: Pipeline,
+    /// What a command wished in place of the file.
+    over: Option<Override>,
     holders: Holders,
     seen: watch::Receiver<Option<Seen>>,
     pub(super) made: Made,
@@ -60,13 +63,24 @@ pub(super) struct Keep {
 impl Keep {
     pub(super) fn new(
         pipeline: Pipeline,
+        over: Option<Override>,
         holders: Holders,
         seen: watch::Receiver<Option<Seen>>,
         made: Made,
         asks: mpsc::Receiver<Ask>,
         poke: Arc<Notify>,
     ) -> Self {
-        Self { pipeline, holders, seen, made, asks, poke, backoff: Backoff::default(), recreated: VecDeque::new() }
+        Self {
+            pipeline,
+            over,
+            holders,
+            seen,
+            made,
+            asks,
+            poke,
+            backoff: Backoff::default(),
+            recreated: VecDeque::new(),
+        }
     }
 
     /// Looks after the database until `stop`.
@@ -92,7 +106,7 @@ impl Keep {
             match ask.as_ref().map(|ask| ask.wish) {
                 Some(Wish::Resume(reason)) => holes = Holes::Accept(reason),
                 Some(Wish::Apply(more)) => consent = more,
-                None => {}
+                Some(Wish::Drop) | None => {}
             }
             let prepared = tokio::select! {
                 biased;
@@ -117,7 +131,7 @@ impl Keep {
                     if let Some(ask) = ask.take() {
                         let done = match ask.wish {
                             Wish::Apply(_) => "the publication and the slot are as declared; streaming",
-                            Wish::Resume(_) => "streaming behind a gap record",
+                            Wish::Drop | Wish::Resume(_) => "streaming behind a gap record",
                         };
                         ask.answer(Ok(done.to_owned()));
                     }
@@ -252,7 +266,7 @@ impl Keep {
         Ok(started)
     }
 
-    fn round(&self, system_identifier: u64) -> Round<'_> {
+    pub(super) fn round(&self, system_identifier: u64) -> Round<'_> {
         let Pipeline { database, connector, reporter, .. } = &self.pipeline;
         Round { database, connector, reporter, made: &self.made, system_identifier }
     }
@@ -424,7 +438,7 @@ impl Keep {
             let checking = async {
                 if let Some(ask) = ask {
                     let outcome = match ask.wish {
-                        Wish::Resume(_) => Err(not_lost()),
+                        Wish::Drop | Wish::Resume(_) => Err(not_lost()),
                         Wish::Apply(consent) => {
                             let applied = round.apply_publication(consent, true).await;
                             applied.map_err(|Diagnosis { trouble, .. }| {
@@ -495,11 +509,13 @@ impl Keep {
                 // the age of its observation.
                 Err(_) if reporter.status().condition.state() == State::Lost => true,
                 Ok(None) | Err(_) => {
-                    reporter.condition(Condition::Other(State::Disabled, disabled_trouble(&database)));
+                    reporter.condition(Condition::Other(State::Disabled, disabled_trouble(&database, self.over)));
                     false
                 }
             };
-            let mut relief = Relief::of_disabled(&database).map(|relief| (relief, relief::DISABLED));
+            let mut relief = Relief::of_disabled(&database).map(|relief| {
+                (relief, if self.over.is_some_and(|over| over.dropped) { relief::DROPPED } else { relief::DISABLED })
+            });
             if relief.is_none() && is_over_limit(&self.seen) {
                 relief = Relief::at_limit(&database).map(|relief| (relief, relief::WAL_LIMIT));
             }
@@ -507,6 +523,15 @@ impl Keep {
                 relief.filter(|(relief, _)| !unseen && (!is_lost || *relief != Relief::Drain))
             {
                 self.relieve(relief, reason, &stop).await;
+            }
+            let dropped = self.over.is_some_and(|over| over.dropped);
+            if dropped && !unseen && self.made.has_publication(&database.connection.database, &database.publication) {
+                // What keeps it from being dropped is told to who asks, and it is tried again.
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    _ = self.dropped() => {}
+                }
             }
             self.pipeline.reporter.round_done();
             let drains = matches!(relief, Some((Relief::Drain, relief::DISABLED)));
@@ -517,6 +542,11 @@ impl Keep {
                     Some(ask) = self.asks.recv() => {
                         let outcome = match ask.wish {
                             Wish::Resume(_) => Err(disabled()),
+                            Wish::Drop => tokio::select! {
+                                biased;
+                                () = stop.cancelled() => return,
+                                dropped = self.dropped() => dropped,
+                            },
                             Wish::Apply(consent) => tokio::select! {
                                 biased;
                                 () = stop.cancelled() => return,
@@ -568,17 +598,32 @@ impl Keep {
 }
 
 /// What is said of a database that is not read.
-fn disabled_trouble(database: &Database) -> Trouble {
-    let slot = match database.on_disable {
+fn disabled_trouble(database: &Database, over: Option<Override>) -> Trouble {
+    let Database { name, on_disable, .. } = database;
+    let slot = match on_disable {
         OnDisable::Keep => "the slot, if there is one, is watched, and pins WAL",
         OnDisable::Drain => "what the slot holds is discarded, behind a gap record",
-        OnDisable::Drop => "the slot is dropped, and made anew behind a gap record",
+        OnDisable::Drop => "the slot is dropped, and made anew behind a gap record once the database is active",
     };
-    Trouble::new(
-        Reason::DisabledByFile,
-        format!("the file says `disabled`: nothing is read, and {slot}"),
-        "set status = \"active\" and reload",
-    )
+    match over {
+        None => Trouble::new(
+            Reason::DisabledByFile,
+            format!("the file says `disabled`: nothing is read, and {slot}"),
+            "set status = \"active\" and reload",
+        ),
+        Some(Override { dropped: true, .. }) => Trouble::new(
+            Reason::Dropped,
+            "`slotd drop` has dropped the slot, whatever the file says: nothing is read",
+            format!(
+                "take the entry out of the file; or slotd enable {name}, which makes the slot anew behind a gap record"
+            ),
+        ),
+        Some(Override { dropped: false, .. }) => Trouble::new(
+            Reason::DisabledByCommand,
+            format!("`slotd disable` has disabled it, whatever the file says: nothing is read, and {slot}"),
+            format!("slotd enable {name}"),
+        ),
+    }
 }
 
 /// The stream was ended to free the disk.

@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Shared;
 use super::ask::{Ask, Wish, not_lost};
 use super::database::Keep;
+use super::overrides::Wished;
 use crate::config::{Config, Database, FileSinkConfig, Password, SinkConfig};
 use crate::guard::{Seen, Watched};
 use crate::provision::Consent;
@@ -24,7 +25,7 @@ use crate::stream::{NamedSink, Pipeline};
 /// Looks after one database, in a task of its own.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    pub(super) database: Arc<Database>,
+    pub(super) wished: Wished,
     reporter: Arc<Reporter>,
     seen: watch::Sender<Option<Seen>>,
     asks: mpsc::Sender<Ask>,
@@ -34,7 +35,8 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn start(database: Arc<Database>, config: &Config, shared: &Shared) -> Self {
+    pub(super) fn start(wished: Wished, config: &Config, shared: &Shared) -> Self {
+        let database = Arc::clone(&wished.database);
         let initial = DatabaseStatus::new(
             database.name.clone(),
             database.slot.clone(),
@@ -55,8 +57,15 @@ impl Keeper {
         let (seen, seen_by_task) = watch::channel(None);
         let (asks, asked) = mpsc::channel(1);
         let (poke, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let keep =
-            Keep::new(pipeline, shared.holders.clone(), seen_by_task, shared.made.clone(), asked, Arc::clone(&poke));
+        let keep = Keep::new(
+            pipeline,
+            wished.over,
+            shared.holders.clone(),
+            seen_by_task,
+            shared.made.clone(),
+            asked,
+            Arc::clone(&poke),
+        );
         let (running, teller) = (keep.run(stop.clone()), Arc::clone(&reporter));
         let password = database.connection.password.clone();
         let run = async move {
@@ -72,7 +81,7 @@ impl Keeper {
             }
         };
         let task = AbortOnDropHandle::new(tokio::spawn(run));
-        Self { database, reporter, seen, asks, poke, stop, task }
+        Self { wished, reporter, seen, asks, poke, stop, task }
     }
 
     /// Whether it ended without being asked to.
@@ -82,7 +91,11 @@ impl Keeper {
 
     /// What the guard needs to watch its slot.
     pub(super) fn watched(&self) -> Watched {
-        Watched { database: Arc::clone(&self.database), reporter: Arc::clone(&self.reporter), seen: self.seen.clone() }
+        Watched {
+            database: Arc::clone(&self.wished.database),
+            reporter: Arc::clone(&self.reporter),
+            seen: self.seen.clone(),
+        }
     }
 
     /// Goes on behind a gap record, if it is lost; answers `reply` once that is known.
@@ -101,7 +114,7 @@ impl Keeper {
         self.ask(Ask { wish: Wish::Apply(consent), reply });
     }
 
-    fn ask(&self, ask: Ask) {
+    pub(super) fn ask(&self, ask: Ask) {
         if let Err(refused) = self.asks.try_send(ask) {
             let why = match &refused {
                 TrySendError::Full(_) => "the database is busy with another command",

@@ -5,9 +5,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::Keep;
 use crate::config::{Database, OnDisable, OnWalLimit};
+use crate::ident::quote_ident;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{SqlError, slot_trouble};
-use crate::status::{Finding, Reason, Trouble, WAL_NOT_FREED};
+use crate::provision::Dropped;
+use crate::status::{Finding, Reason, Refusal, Reply, Trouble, WAL_NOT_FREED};
 use crate::stream::{End, Pipeline};
 
 /// What is done.
@@ -153,5 +155,42 @@ impl Keep {
                 Trouble::new(Reason::Sink, error.to_string(), "`state_dir` needs room and a disk that answers");
             End::Trouble(Diagnosis { class: Class::Retry, trouble })
         })
+    }
+
+    /// What has become of a slot that is being dropped, and drops its publication too, if slotd made it. Says what stays.
+    pub(super) async fn dropped(&self) -> Reply {
+        let failed = |Trouble { sentence, hint, .. }: &Trouble| Refusal::Failed(format!("{sentence} ({hint})"));
+        let of_end = |end: &End| match end {
+            End::Lost(trouble) | End::Trouble(Diagnosis { trouble, .. }) => failed(trouble),
+            End::Stopped => Refusal::Failed("the database is being ended".to_owned()),
+        };
+        let Pipeline { database, reporter, .. } = &self.pipeline;
+        let Database { slot, publication, .. } = &**database;
+        let (server, found, _) = self.look().await.map_err(|end| of_end(&end))?;
+        if found.is_some() {
+            let status = reporter.status();
+            let why = status.findings.iter().find(|finding| finding.code == WAL_NOT_FREED);
+            let why = why.map_or_else(
+                || format!("the slot {slot} is still there"),
+                |finding| format!("{} ({})", finding.sentence, finding.hint),
+            );
+            return Err(Refusal::Failed(format!("{why}; the database is disabled, and dropping goes on")));
+        }
+        let done = self.round(server.system_identifier()).drop_publication().await;
+        let stays = match done.map_err(|diagnosis| failed(&diagnosis.trouble))? {
+            Dropped::Gone => {
+                format!(
+                    "the slot {slot} and the publication {publication} are gone; nothing of them is left on the server"
+                )
+            }
+            Dropped::Anothers => format!(
+                "the slot {slot} is dropped; the publication {publication} stays, since slotd did not make it: DROP PUBLICATION {};",
+                quote_ident(publication.as_str())
+            ),
+        };
+        Ok(format!(
+            "{stays}. What was delivered stays in the sinks, behind it a gap record; take the entry out of the file, or slotd enable {} makes the slot anew",
+            database.name
+        ))
     }
 }

@@ -15,6 +15,8 @@ mod crash;
 #[cfg(test)]
 mod cuts;
 #[cfg(test)]
+mod drop;
+#[cfg(test)]
 mod encoding;
 #[cfg(test)]
 mod errors;

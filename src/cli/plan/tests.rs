@@ -15,6 +15,7 @@ fn planned(name: &str) -> Planned {
         kept: Vec::new(),
         obstacles: Vec::new(),
         findings: Vec::new(),
+        undelivered: None,
     }
 }
 

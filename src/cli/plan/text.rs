@@ -16,7 +16,7 @@ pub(in crate::cli) fn render(all: &[Planned]) -> String {
 
 // Writing into a String can't fail.
 fn one(text: &mut String, planned: &Planned) {
-    let Planned { name, server, database, steps, kept, obstacles, findings } = planned;
+    let Planned { name, server, database, steps, kept, obstacles, findings, .. } = planned;
     let _ = writeln!(text, "{name} (the database {database} at {server})");
     for step in steps {
         self::step(text, name.as_str(), step);

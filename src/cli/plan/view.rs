@@ -25,6 +25,9 @@ pub(in crate::cli) struct Planned {
     pub(in crate::cli) obstacles: Vec<Obstacle>,
     /// What else is to be mended.
     pub(in crate::cli) findings: Vec<Finding>,
+    /// What would be lost with the slot.
+    #[serde(skip)]
+    pub(in crate::cli) undelivered: Option<String>,
 }
 
 /// What would be done.
@@ -97,6 +100,23 @@ impl Planned {
         Self { obstacles: vec![obstacle(trouble)], ..Self::new(database) }
     }
 
+    /// What `slotd drop` costs, in words.
+    pub(in crate::cli) fn price_of_drop(&self, database: &Database) -> String {
+        let Database { slot, publication, .. } = database;
+        let mut text = format!("{} (the database {} at {})\n", self.name, self.database, self.server);
+        if let Some(obstacle) = self.obstacles.first() {
+            text.push_str(&format!("  ! {}\n      hint: {}\n", obstacle.sentence, obstacle.hint));
+        }
+        text.push_str(&format!(
+            "  - slot {slot}\n      loses: {}\n  - publication {publication}, if slotd made it\nWhat was delivered stays in the \
+             sinks, and a gap record behind it. The database is disabled, whatever\nthe file says, until its entry changes or \
+             slotd enable {} makes the slot anew.\n",
+            self.undelivered.as_deref().unwrap_or("every change that is not delivered"),
+            self.name
+        ));
+        text
+    }
+
     fn new(database: &Database) -> Self {
         let to = &database.connection;
         Self {
@@ -107,12 +127,13 @@ impl Planned {
             kept: Vec::new(),
             obstacles: Vec::new(),
             findings: Vec::new(),
+            undelivered: None,
         }
     }
 
     /// Of `plan`. `delivered` is how far the slot's changes are known to be delivered.
     pub(in crate::cli) fn of(database: &Database, observed: &Observed, plan: Plan, delivered: Option<Lsn>) -> Self {
-        let mut all = Self::new(database);
+        let mut all = Self { undelivered: Some(price(observed, delivered)), ..Self::new(database) };
         let Plan { publication, slot, refusals, findings } = plan;
         let lost = refusals.iter().find_map(|refusal| match refusal {
             Refusal::Lost { reason, sentence } => Some((*reason, sentence.clone())),
