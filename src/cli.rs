@@ -34,6 +34,14 @@ use crate::ident::{DatabaseName, NameError};
 use crate::logging::LogFormat;
 use failure::{Exit, Failure};
 
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  slotd check -c slotd.toml && slotd reload
+  slotd check --connect shop     versions, rights, limits, tables: all at once, with what mends it
+
+Exit status: 0 nothing is wrong; with --connect: 1 something stands in the way,
+69 a server was not reached; 78 the file is wrong.";
+
 const PLAN_EXAMPLES: &str = "\
 Examples:
   slotd plan                     what differs from the file, everywhere
@@ -87,9 +95,18 @@ enum Command {
         #[arg(long, value_enum)]
         log_format: Option<LogFormat>,
     },
-    /// Read the file and show every mistake in it, without connecting
-    #[command(after_help = "Example:\n  slotd check -c slotd.toml && slotd reload")]
+    /// Read the file and show every mistake in it; with --connect, all that will fail on the servers too
+    #[command(after_help = CHECK_EXAMPLES)]
     Check {
+        /// Connect as the agent does, and say what stands in the way (!) and what is to be mended (?)
+        #[arg(long)]
+        connect: bool,
+        /// With --connect: the databases; all of the file, if none is named
+        #[arg(value_parser = database_name, requires = "connect")]
+        names: Vec<DatabaseName>,
+        /// With --connect: what was found, for programs
+        #[arg(long, requires = "connect")]
+        json: bool,
         #[command(flatten)]
         file: FileArg,
     },
@@ -250,7 +267,10 @@ pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn carry_out(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Run { file, log_format } => Box::pin(run::run(file.config, log_format)).await,
-        Command::Check { file } => check::check(file.config),
+        Command::Check { connect, names, json, file } => {
+            let connecting = connect.then_some(check::Connecting { names, json });
+            Box::pin(check::check(file.config, connecting)).await
+        }
         Command::Plan { names, json, sql, file } => {
             let form = match (json, sql) {
                 (true, _) => plan::Form::Json,

@@ -5,6 +5,7 @@ pub mod catalogue;
 mod connector;
 mod history;
 pub mod identity;
+pub mod preflight;
 pub mod publication;
 mod replication;
 pub mod slot_trouble;

@@ -13,11 +13,13 @@ mod identities;
 pub mod made;
 mod observe;
 mod plan;
+mod preflight;
 mod refusals;
 mod round;
 
 pub use consent::Consent;
 pub use observe::{Observed, observe};
 pub use plan::{Kind, Plan, PublicationStep, SlotStep, plan};
+pub use preflight::{Preflight, preflight};
 pub use refusals::Refusal;
 pub use round::{Dropped, Ensured, Round, create_slot_sql, release_commits};

@@ -7,6 +7,7 @@
 //! ```
 
 mod ask;
+mod claims;
 mod database;
 mod holders;
 mod keeper;
@@ -36,6 +37,7 @@ use crate::status::{Command, LogSwitch, Refusal, Registry, Reply, databases};
 use crate::storage::SharedStorage;
 use crate::stream::positions::Positions;
 use ask::{Ask, Wish};
+use claims::Claims;
 use holders::Holders;
 use keeper::Keeper;
 use overrides::{Override, Overrides, Wished};
@@ -55,6 +57,7 @@ pub struct Shared {
     pub overrides: Overrides,
     pub registry: Registry,
     holders: Holders,
+    claims: Claims,
 }
 
 impl Shared {
@@ -68,7 +71,16 @@ impl Shared {
         overrides: Overrides,
         registry: Registry,
     ) -> Self {
-        Self { connector, storage, positions, made, overrides, registry, holders: Holders::default() }
+        Self {
+            connector,
+            storage,
+            positions,
+            made,
+            overrides,
+            registry,
+            holders: Holders::default(),
+            claims: Claims::default(),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `slotd check`.
 
+mod connect;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -7,15 +9,26 @@ use std::{fs, io};
 use super::failure::{Exit, Failure};
 use super::{context, out};
 use crate::config::{Config, Password};
+use crate::ident::DatabaseName;
 use crate::net::tls::TlsClient;
 use crate::status::databases;
 
-pub(super) fn check(given: Option<PathBuf>) -> Result<Exit, Failure> {
+/// Which databases are connected to, and how what is found is shown.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    pub(super) names: Vec<DatabaseName>,
+    pub(super) json: bool,
+}
+
+pub(super) async fn check(given: Option<PathBuf>, connecting: Option<Connecting>) -> Result<Exit, Failure> {
     let path = context::file(given.as_deref())?;
     let Some(config) = context::load(&path) else { return Ok(Exit::WrongFile) };
     out::show_mistakes(&config.warnings);
     if !named_files_are_right(&config) {
         return Ok(Exit::WrongFile);
+    }
+    if let Some(Connecting { names, json }) = connecting {
+        return connect::connect(&config, &names, json).await;
     }
     out::say(&format!("{}: {}, no mistakes", path.display(), databases(config.databases.len())));
     Ok(Exit::Done)

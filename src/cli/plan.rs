@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 pub(super) use look::{Looked, chosen, look};
 pub(super) use text::render;
-pub(super) use view::{By, Planned};
+pub(super) use view::{By, Obstacle, Planned};
 
 use super::failure::{Exit, Failure};
 use super::{context, out};

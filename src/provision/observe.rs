@@ -5,9 +5,11 @@ use tokio_postgres::Client;
 use super::difference::{self, Differences};
 use super::made::MadePublication;
 use crate::config::{Database, Scope};
+use crate::ident::TableName;
 use crate::postgres::SqlError;
 use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
 use crate::postgres::identity::{self, Unpublishable};
+use crate::postgres::preflight::{self, Allowed};
 use crate::postgres::publication::{self, PublicationFacts};
 
 /// What the server has.
@@ -22,6 +24,8 @@ pub struct Observed {
     pub unpublishable: Vec<Unpublishable>,
     /// Those that would become such if the publication were altered into what is declared, as far as that is known before.
     pub unpublishable_then: Vec<Unpublishable>,
+    /// What the server allows; asked while something is to be made.
+    pub allowed: Option<Allowed>,
     /// What the file names and the server does not have, in words: `no such table: public.orders`. Asked while the publication is
     /// not as declared.
     pub missing: Vec<String>,
@@ -67,7 +71,12 @@ pub async fn observe(
         _ => Vec::new(),
     };
     unpublishable_then.retain(|found| !tolerated(found) && !unpublishable.contains(found));
-    Ok(Observed { server, publication, made, slot, unpublishable, unpublishable_then, missing })
+    let allowed = if publication.is_none() || slot.is_none() {
+        Some(preflight::allowed(client, &declared_tables(database)).await?)
+    } else {
+        None
+    };
+    Ok(Observed { server, publication, made, slot, unpublishable, unpublishable_then, allowed, missing })
 }
 
 /// Whether the publication `found` is the one that `made` is about. An intent that was not completed has no oid, and what is then
@@ -79,12 +88,21 @@ fn is_it(database: &Database, found: &PublicationFacts, made: &MadePublication) 
     }
 }
 
-async fn missing(client: &Client, database: &Database) -> Result<Vec<String>, SqlError> {
-    let (mut tables, mut schemas) = (Vec::new(), &Vec::new());
+fn declared_tables(database: &Database) -> Vec<TableName> {
     match &database.scope {
-        None | Some(Scope::AllTables) => return Ok(Vec::new()),
-        Some(Scope::Schemas(declared)) => schemas = declared,
-        Some(Scope::Tables(declared)) => tables.extend(declared.iter().map(|table| table.name.clone())),
+        Some(Scope::Tables(tables)) => tables.iter().map(|table| table.name.clone()).collect(),
+        None | Some(Scope::AllTables | Scope::Schemas(_)) => Vec::new(),
+    }
+}
+
+async fn missing(client: &Client, database: &Database) -> Result<Vec<String>, SqlError> {
+    let (tables, none) = (declared_tables(database), Vec::new());
+    let schemas = match &database.scope {
+        Some(Scope::Schemas(schemas)) => schemas,
+        None | Some(Scope::AllTables | Scope::Tables(_)) => &none,
+    };
+    if tables.is_empty() && schemas.is_empty() {
+        return Ok(Vec::new());
     }
     let (tables, schemas) = publication::missing(client, &tables, schemas).await?;
     let mut missing = Vec::new();

@@ -7,11 +7,13 @@ use tokio::time::{Instant, sleep};
 use super::apply_slot::unrecorded;
 use super::made::{Made, MadePublication};
 use super::plan::{Kind, Plan, PublicationStep, SlotStep, plan, publication_missing};
+use super::preflight::{Preflight, preflight};
 use super::refusals::Refusal;
 use super::{Consent, Observed, apply_publication, apply_slot, observe};
 use crate::config::Database;
 use crate::ident::{SlotName, quote_ident};
 use crate::postgres::catalog;
+use crate::postgres::preflight::Allowed;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{Connector, ReplicationSession, SqlError, Visit};
 use crate::status::{Finding, Reason, Reporter, Trouble};
@@ -69,12 +71,19 @@ impl Round<'_> {
         for _ in 0..LOOKS {
             let (visit, observed) = self.look().await.map_err(Refusal::Trouble)?;
             let plan = self.plan(&observed, known, holes);
+            let Preflight { blocks, warns } = self.preflight(&observed, &plan);
             let Plan { publication, slot: mut steps, mut refusals, mut findings } = plan;
+            findings.extend(warns);
             refusals.extend(self.refuse_by_policy(publication.as_ref(), &steps, consent));
             if let Some(first) = refusals.first().cloned() {
                 findings.extend(refusals.into_iter().skip(1).map(Finding::from));
+                findings.extend(blocks);
                 reporter.findings(findings);
                 return Err(first);
+            }
+            if !blocks.is_empty() {
+                // The step that runs into one of them tells it; the others are told here.
+                reporter.findings(findings.iter().cloned().chain(blocks).collect());
             }
             let ours = observed.is_ours();
             let publication = publication
@@ -123,7 +132,10 @@ impl Round<'_> {
         let mut unaltered = None;
         loop {
             let (visit, observed) = self.look().await?;
-            let Plan { publication, mut findings, .. } = self.plan(&observed, true, Holes::Refuse);
+            let plan = self.plan(&observed, true, Holes::Refuse);
+            let Preflight { warns, .. } = self.preflight(&observed, &plan);
+            let Plan { publication, mut findings, .. } = plan;
+            findings.extend(warns);
             let ours = observed.is_ours();
             match publication {
                 Some(PublicationStep { kind: Kind::Create, .. }) => findings.push(publication_missing(database)),
@@ -230,6 +242,15 @@ impl Round<'_> {
 
     fn plan(&self, observed: &Observed, known: bool, holes: Holes) -> Plan {
         plan(self.database, observed, known, holes, self.connector.application_name())
+    }
+
+    fn preflight(&self, observed: &Observed, plan: &Plan) -> Preflight {
+        let none = Allowed::default();
+        match &observed.allowed {
+            Some(allowed) => preflight(self.database, observed, plan, allowed),
+            // Nothing is to be made: the limits don't count.
+            None => Preflight { blocks: Vec::new(), ..preflight(self.database, observed, plan, &none) },
+        }
     }
 
     /// What is missing, where the agent is to make nothing by itself.

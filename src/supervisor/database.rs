@@ -1,7 +1,7 @@
 //! The life of one database: try, stream, wait, try again.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +9,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::Shared;
 use super::ask::{Ask, Wish, disabled, not_lost};
+use super::claims::{Claim, Claims};
 use super::holders::Holders;
 use super::overrides::Override;
 use super::relief::{self, Relief};
@@ -50,6 +52,9 @@ pub(super) struct Keep {
     /// What a command wished in place of the file.
     over: Option<Override>,
     holders: Holders,
+    claims: Claims,
+    /// That its slot is no other database's.
+    claim: Mutex<Option<Claim>>,
     seen: watch::Receiver<Option<Seen>>,
     pub(super) made: Made,
     asks: mpsc::Receiver<Ask>,
@@ -64,18 +69,19 @@ impl Keep {
     pub(super) fn new(
         pipeline: Pipeline,
         over: Option<Override>,
-        holders: Holders,
+        shared: &Shared,
         seen: watch::Receiver<Option<Seen>>,
-        made: Made,
         asks: mpsc::Receiver<Ask>,
         poke: Arc<Notify>,
     ) -> Self {
         Self {
             pipeline,
             over,
-            holders,
+            holders: shared.holders.clone(),
+            claims: shared.claims.clone(),
+            claim: Mutex::default(),
             seen,
-            made,
+            made: shared.made.clone(),
             asks,
             poke,
             backoff: Backoff::default(),
@@ -234,6 +240,7 @@ impl Keep {
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
         let mut replication = connector.replication(to).await.map_err(connect)?;
         let server = self.pipeline.identify(&mut replication).await?;
+        self.claim(server.system_identifier())?;
         let opened = tokio::select! {
             biased;
             opened = self.pipeline.open(server.clone()) => opened,
@@ -264,6 +271,28 @@ impl Keep {
         let started = started.map_err(|end| self.note_holder(end))?;
         self.holders.forget(database.connection.server(), database.slot.clone());
         Ok(started)
+    }
+
+    /// Takes the slot for this database, unless another of the file has it under another name of the server.
+    fn claim(&self, system_identifier: u64) -> Result<(), End> {
+        let Database { name, slot, .. } = &*self.pipeline.database;
+        let mut ours = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        if ours.as_ref().is_some_and(|claim| claim.is_of(system_identifier)) {
+            return Ok(());
+        }
+        match self.claims.take(system_identifier, slot.clone(), name) {
+            Ok(claim) => {
+                *ours = Some(claim);
+                Ok(())
+            }
+            Err(other) => {
+                let sentence =
+                    format!("{other} and {name} name one slot of one cluster, {slot}, by two names of its server");
+                let hint = "give one of them another `slot_name`, or take it out of the file";
+                let trouble = Trouble::new(Reason::SlotUnusable, sentence, hint);
+                Err(End::Trouble(Diagnosis { class: Class::Operator, trouble }))
+            }
+        }
     }
 
     pub(super) fn round(&self, system_identifier: u64) -> Round<'_> {
@@ -591,6 +620,7 @@ impl Keep {
         let mut replication = connector.replication(to).await.map_err(connect)?;
         let server = self.pipeline.identify(&mut replication).await?;
         drop(replication);
+        self.claim(server.system_identifier())?;
         let facts = catalog::server(&sql).await.map_err(refused)?;
         let slot = catalog::slots(&sql, &[&database.slot]).await.map_err(refused)?.pop();
         Ok((server, slot, facts.in_recovery))

@@ -57,15 +57,7 @@ impl Keeper {
         let (seen, seen_by_task) = watch::channel(None);
         let (asks, asked) = mpsc::channel(1);
         let (poke, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let keep = Keep::new(
-            pipeline,
-            wished.over,
-            shared.holders.clone(),
-            seen_by_task,
-            shared.made.clone(),
-            asked,
-            Arc::clone(&poke),
-        );
+        let keep = Keep::new(pipeline, wished.over, shared, seen_by_task, asked, Arc::clone(&poke));
         let (running, teller) = (keep.run(stop.clone()), Arc::clone(&reporter));
         let password = database.connection.password.clone();
         let run = async move {

@@ -57,6 +57,8 @@ mod names;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
+mod preflight;
+#[cfg(test)]
 mod proof;
 #[cfg(test)]
 mod provision;

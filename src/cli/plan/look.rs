@@ -13,7 +13,7 @@ use crate::lsn::Lsn;
 use crate::postgres::trouble::{self, Step};
 use crate::postgres::{ConnectError, Connector};
 use crate::provision::made::Made;
-use crate::provision::{observe, plan};
+use crate::provision::{Preflight, observe, plan, preflight};
 use crate::status::{Reason, Trouble};
 use crate::storage::{Disk, SharedStorage};
 use crate::stream::Holes;
@@ -64,7 +64,10 @@ pub(in crate::cli) async fn look(config: &Config, databases: &[Arc<Database>]) -
     let agent = daemon::known_agent(dir).map_err(|error| unreadable(&error))?;
     let connector = daemon::connector(config, agent.unwrap_or_else(|| "slotd/plan".to_owned()));
     let known = Known { connector, made, recorded };
-    Ok(stream::iter(databases).map(|database| one(database, &known)).buffered(AT_ONCE).collect().await)
+    let mut all: Vec<_> =
+        stream::iter(databases).map(|database| one(database, &known)).buffered(AT_ONCE).collect().await;
+    note_shared_slots(&mut all);
+    Ok(all)
 }
 
 async fn one(database: &Database, known: &Known) -> Looked {
@@ -91,5 +94,29 @@ async fn observed(database: &Database, known: &Known) -> Result<Planned, Trouble
     let observed = observed.map_err(|error| trouble::of_sql(Step::Observe, &error, to).trouble)?;
     let delivered: Option<Lsn> = recorded.of(&database.slot, system.system_identifier);
     let plan = plan(database, &observed, delivered.is_some(), Holes::Refuse, connector.application_name());
-    Ok(Planned::of(database, &observed, plan, delivered))
+    let preflight = preflight(database, &observed, &plan, &observed.allowed.clone().unwrap_or_default());
+    let preflight = if observed.allowed.is_some() { preflight } else { Preflight { blocks: Vec::new(), ..preflight } };
+    let unbounded = observed.server.max_slot_wal_keep_size.is_none();
+    let mut planned = Planned::of(database, &observed, plan, delivered).with(preflight);
+    planned.slot_of = Some((system.system_identifier, database.slot.clone()));
+    planned.unbounded = unbounded;
+    Ok(planned)
+}
+
+/// Two entries that name one slot of one cluster, by two names of its server.
+fn note_shared_slots(all: &mut [Looked]) {
+    let of: Vec<_> = all.iter().map(|looked| (looked.planned.name.clone(), looked.planned.slot_of.clone())).collect();
+    for looked in all {
+        let Some(slot) = &looked.planned.slot_of else { continue };
+        let other = of.iter().find(|(name, other)| *name != looked.planned.name && other.as_ref() == Some(slot));
+        if let Some((other, _)) = other {
+            let (ours, slot) = (&looked.planned.name, &slot.1);
+            let trouble = Trouble::new(
+                Reason::SlotUnusable,
+                format!("{ours} and {other} name one slot of one cluster, {slot}, by two names of its server"),
+                "give one of them another `slot_name`, or take it out of the file",
+            );
+            looked.planned.obstruct(&trouble);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use super::text;
 use super::view::{Action, By, Kept, Obstacle, Planned, Step};
 use crate::ident::DatabaseName;
 use crate::provision::difference::Difference;
-use crate::status::{Finding, Reason};
+use crate::status::Finding;
 
 fn planned(name: &str) -> Planned {
     Planned {
@@ -15,6 +15,8 @@ fn planned(name: &str) -> Planned {
         kept: Vec::new(),
         obstacles: Vec::new(),
         findings: Vec::new(),
+        slot_of: None,
+        unbounded: false,
         undelivered: None,
     }
 }
@@ -89,7 +91,7 @@ fn all() -> Vec<Planned> {
     };
     let away = Planned {
         obstacles: vec![Obstacle {
-            reason: Reason::Connection,
+            reason: "connection",
             sentence: "db.example.com:5432: connection refused".to_owned(),
             hint: "start the server".to_owned(),
         }],

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use crate::config::{Database, Status};
-use crate::ident::DatabaseName;
+use crate::ident::{DatabaseName, SlotName};
 use crate::lsn::Lsn;
 use crate::postgres::trouble;
 use crate::provision::difference::Difference;
-use crate::provision::{Consent, Kind, Observed, Plan, PublicationStep, Refusal, SlotStep, create_slot_sql};
+use crate::provision::{Consent, Kind, Observed, Plan, Preflight, PublicationStep, Refusal, SlotStep, create_slot_sql};
 use crate::status::{Finding, Reason, Trouble, size};
 
 /// One database.
@@ -25,6 +25,12 @@ pub(in crate::cli) struct Planned {
     pub(in crate::cli) obstacles: Vec<Obstacle>,
     /// What else is to be mended.
     pub(in crate::cli) findings: Vec<Finding>,
+    /// The cluster and its slot, once they are known.
+    #[serde(skip)]
+    pub(in crate::cli) slot_of: Option<(u64, SlotName)>,
+    /// The server bounds no slot's WAL.
+    #[serde(skip)]
+    pub(in crate::cli) unbounded: bool,
     /// What would be lost with the slot.
     #[serde(skip)]
     pub(in crate::cli) undelivered: Option<String>,
@@ -78,7 +84,8 @@ pub(in crate::cli) struct Kept {
 /// What stands in the way.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(in crate::cli) struct Obstacle {
-    pub(in crate::cli) reason: Reason,
+    /// A reason, or the code of a finding.
+    pub(in crate::cli) reason: &'static str,
     pub(in crate::cli) sentence: String,
     pub(in crate::cli) hint: String,
 }
@@ -127,8 +134,23 @@ impl Planned {
             kept: Vec::new(),
             obstacles: Vec::new(),
             findings: Vec::new(),
+            slot_of: None,
+            unbounded: false,
             undelivered: None,
         }
+    }
+
+    /// The same with what the preflight found.
+    pub(in crate::cli) fn with(mut self, Preflight { blocks, warns }: Preflight) -> Self {
+        let obstacle = |Finding { code, sentence, hint }: Finding| Obstacle { reason: code, sentence, hint };
+        self.obstacles.extend(blocks.into_iter().map(obstacle));
+        self.findings.extend(warns);
+        self
+    }
+
+    /// One more thing that stands in the way.
+    pub(in crate::cli) fn obstruct(&mut self, trouble: &Trouble) {
+        self.obstacles.push(obstacle(trouble));
     }
 
     /// Of `plan`. `delivered` is how far the slot's changes are known to be delivered.
@@ -255,5 +277,5 @@ fn price(observed: &Observed, delivered: Option<Lsn>) -> String {
 }
 
 fn obstacle(trouble: &Trouble) -> Obstacle {
-    Obstacle { reason: trouble.reason, sentence: trouble.sentence.clone(), hint: trouble.hint.clone() }
+    Obstacle { reason: trouble.reason.as_str(), sentence: trouble.sentence.clone(), hint: trouble.hint.clone() }
 }

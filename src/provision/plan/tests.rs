@@ -48,6 +48,7 @@ fn nothing() -> Observed {
         slot: None,
         unpublishable: Vec::new(),
         unpublishable_then: Vec::new(),
+        allowed: None,
         missing: Vec::new(),
     }
 }

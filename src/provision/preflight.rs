@@ -1,0 +1,146 @@
+//! What will fail later, or is about to strike, said now and all at once: beside what the plan itself refuses.
+
+use super::difference;
+use super::{Kind, Observed, Plan, SlotStep};
+use crate::config::{Budget, Database, OnDisable, Scope, Status};
+use crate::ident::{quote_ident, quote_literal};
+use crate::postgres::preflight::Allowed;
+use crate::status::{Finding, age, size};
+
+/// All that was found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Preflight {
+    /// What a step of the plan will run into.
+    pub blocks: Vec<Finding>,
+    /// What does no harm yet.
+    pub warns: Vec<Finding>,
+}
+
+/// Looks at what `plan` is about to do on the server that `observed` is of and that allows `allowed`.
+#[must_use]
+pub fn preflight(database: &Database, observed: &Observed, plan: &Plan, allowed: &Allowed) -> Preflight {
+    let mut found = Preflight { blocks: Vec::new(), warns: warnings(database, observed) };
+    let makes_slot = plan.slot.contains(&SlotStep::Create) && database.status == Status::Active;
+    let frees_slot = plan.slot.contains(&SlotStep::Drop);
+    if makes_slot && !frees_slot && allowed.slots.is_used_up() {
+        let most = allowed.slots.most;
+        found.blocks.push(Finding {
+            code: "no_free_slot",
+            sentence: format!("no replication slot is left: max_replication_slots is {most}, and all of them are in use"),
+            hint: format!(
+                "drop one that nobody uses: SELECT slot_name, active, wal_status FROM pg_replication_slots; or run: ALTER \
+                 SYSTEM SET max_replication_slots = {}; and restart the server",
+                most.saturating_add(10)
+            ),
+        });
+    }
+    let is_read = observed.slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
+    if database.status == Status::Active && !is_read && allowed.walsenders.is_used_up() {
+        let most = allowed.walsenders.most;
+        found.blocks.push(Finding {
+            code: "no_free_walsender",
+            sentence: format!("no walsender is left: max_wal_senders is {most}, and all of them run"),
+            hint: format!(
+                "end one: SELECT pid, application_name FROM pg_stat_replication; or run: ALTER SYSTEM SET max_wal_senders = \
+                 {}; and restart the server",
+                most.saturating_add(10)
+            ),
+        });
+    }
+    if plan.publication.as_ref().is_some_and(|step| step.kind == Kind::Create) {
+        found.blocks.extend(rights(database, allowed));
+    }
+    found
+}
+
+/// What the role lacks for making the publication.
+fn rights(database: &Database, allowed: &Allowed) -> Vec<Finding> {
+    if allowed.superuser {
+        return Vec::new();
+    }
+    let (user, dbname) = (quote_ident(&database.connection.username), quote_ident(&database.connection.database));
+    let create = difference::create(database, &difference::declared(database, None));
+    let mut found = Vec::new();
+    if !allowed.may_create {
+        found.push(Finding {
+            code: "may_not_create",
+            sentence: format!(
+                "the role {user} may not create in the database {dbname}, which making a publication takes"
+            ),
+            hint: format!("run: GRANT CREATE ON DATABASE {dbname} TO {user}; or have one who may run: {create};"),
+        });
+    }
+    match database.scope.as_ref().unwrap_or(&Scope::AllTables) {
+        Scope::Tables(_) if allowed.not_owned.is_empty() => {}
+        Scope::Tables(_) => {
+            let tables: Vec<_> =
+                allowed.not_owned.iter().map(|(table, owner)| format!("{table} (of {owner})")).collect();
+            let mut owners: Vec<_> = allowed.not_owned.iter().map(|(_, owner)| quote_ident(owner)).collect();
+            owners.sort();
+            owners.dedup();
+            found.push(Finding {
+                code: "not_the_owner",
+                sentence: format!(
+                    "the role {user} does not own these tables, which publishing them takes: {}",
+                    tables.join(", ")
+                ),
+                hint: format!(
+                    "run: GRANT {} TO {user}; or have their owner, or a superuser, run: {create};",
+                    owners.join(", ")
+                ),
+            });
+        }
+        scope @ (Scope::AllTables | Scope::Schemas(_)) => {
+            let what = if *scope == Scope::AllTables { "all tables" } else { "all tables of a schema" };
+            found.push(Finding {
+                code: "not_a_superuser",
+                sentence: format!("the role {user} is no superuser, which a publication for {what} takes"),
+                hint: format!("have a superuser run: {create}; or list the tables that {user} owns in `tables`"),
+            });
+        }
+    }
+    found
+}
+
+/// What the server will do to the slot some day.
+fn warnings(database: &Database, observed: &Observed) -> Vec<Finding> {
+    let server = &observed.server;
+    let mut found = Vec::new();
+    if let (Budget::Bytes(budget), Some(limit)) = (database.max_retained_wal, server.max_slot_wal_keep_size)
+        && limit < budget
+    {
+        found.push(Finding {
+            code: "server_strikes_first",
+            sentence: format!(
+                "the server invalidates the slot at {} of WAL (max_slot_wal_keep_size), before its budget of {} is used up",
+                size(limit),
+                size(budget)
+            ),
+            hint: format!(
+                "set max_retained_wal = \"{}MB\", or run: ALTER SYSTEM SET max_slot_wal_keep_size = {}; SELECT \
+                 pg_reload_conf();",
+                limit >> 20,
+                quote_literal(&format!("{}MB", budget >> 20))
+            ),
+        });
+    }
+    let keeps = database.on_disable == OnDisable::Keep;
+    if let Some(timeout) = server.idle_replication_slot_timeout.filter(|_| database.status == Status::Disabled && keeps)
+    {
+        found.push(Finding {
+            code: "idle_timeout",
+            sentence: format!(
+                "the server invalidates a slot that nobody has read for {} (idle_replication_slot_timeout), and this \
+                 database is disabled",
+                age(timeout)
+            ),
+            hint: "set on_disable = \"drain\" or \"drop\", or enable the database before; or run: ALTER SYSTEM RESET \
+                   idle_replication_slot_timeout; SELECT pg_reload_conf();"
+                .to_owned(),
+        });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

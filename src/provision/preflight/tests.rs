@@ -1,0 +1,97 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::config;
+use crate::ident::TableName;
+use crate::lsn::Lsn;
+use crate::postgres::catalog::ServerFacts;
+use crate::postgres::preflight::Limit;
+use crate::provision::plan;
+use crate::stream::Holes;
+
+fn database(keys: &str) -> Database {
+    let text =
+        format!("[[postgres_databases]]\nname = \"shop\"\nurl = \"postgresql://slotd:x@127.0.0.1/shop\"\n{keys}\n");
+    let config = config::parse(Path::new("slotd.toml"), &text, &|_| None)
+        .map_err(|mistakes| mistakes.render(config::Style::Plain));
+    (*config.unwrap().databases[0]).clone()
+}
+
+/// A server that has neither publication nor slot.
+fn server() -> ServerFacts {
+    ServerFacts {
+        version: 180_000,
+        in_recovery: false,
+        wal_level: "logical".to_owned(),
+        max_slot_wal_keep_size: Some(1 << 30),
+        idle_replication_slot_timeout: None,
+        synchronous_standby_names: String::new(),
+        clock: jiff::Timestamp::UNIX_EPOCH,
+        started: String::new(),
+        wal_end: Lsn(1000),
+    }
+}
+
+fn allowing() -> Allowed {
+    let free = Limit { used: 1, most: 10 };
+    Allowed { slots: free, walsenders: free, superuser: true, may_create: true, not_owned: Vec::new() }
+}
+
+fn found(keys: &str, server: ServerFacts, allowed: &Allowed) -> (Vec<&'static str>, Vec<&'static str>) {
+    let observed = Observed {
+        server,
+        publication: None,
+        made: None,
+        slot: None,
+        unpublishable: Vec::new(),
+        unpublishable_then: Vec::new(),
+        allowed: Some(allowed.clone()),
+        missing: Vec::new(),
+    };
+    let database = database(keys);
+    let plan = plan(&database, &observed, false, Holes::Refuse, "slotd/1");
+    let Preflight { blocks, warns } = preflight(&database, &observed, &plan, allowed);
+    let codes = |found: &[Finding]| found.iter().map(|found| found.code).collect();
+    (codes(&blocks), codes(&warns))
+}
+
+#[test]
+fn all_that_a_role_lacks_is_told_at_once() {
+    let plain = Allowed { superuser: false, ..allowing() };
+    let table = TableName { schema: "public".to_owned(), table: "a".to_owned() };
+    let used_up = Limit { used: 10, most: 10 };
+    let nothing = Allowed {
+        slots: used_up,
+        walsenders: used_up,
+        may_create: false,
+        not_owned: vec![(table, "owner".to_owned())],
+        ..plain.clone()
+    };
+    for (keys, allowed, codes) in [
+        ("", &allowing(), &[][..]),
+        ("", &plain, &["not_a_superuser"]),
+        ("schemas = [\"a\"]", &plain, &["not_a_superuser"]),
+        ("tables = [\"a\"]", &plain, &[]),
+        ("tables = [\"a\"]", &nothing, &["no_free_slot", "no_free_walsender", "may_not_create", "not_the_owner"]),
+        // Nothing is made of a disabled one but its publication.
+        ("status = \"disabled\"\ntables = [\"a\"]", &nothing, &["may_not_create", "not_the_owner"]),
+    ] {
+        assert_eq!(found(keys, server(), allowed).0, codes, "{keys}, {allowed:?}");
+    }
+}
+
+#[test]
+fn what_the_server_will_do_some_day_is_told() {
+    let idle = ServerFacts { idle_replication_slot_timeout: Some(Duration::from_hours(1)), ..server() };
+    for (keys, server, codes) in [
+        ("", server(), &[][..]),
+        ("max_retained_wal = \"1GB\"", server(), &[]),
+        ("max_retained_wal = \"2GB\"", server(), &["server_strikes_first"]),
+        ("", idle.clone(), &[]),
+        ("status = \"disabled\"", idle.clone(), &["idle_timeout"]),
+        ("status = \"disabled\"\non_disable = \"drop\"", idle, &[]),
+    ] {
+        assert_eq!(found(keys, server, &allowing()).1, codes, "{keys}");
+    }
+}
