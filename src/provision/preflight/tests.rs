@@ -66,7 +66,7 @@ fn all_that_a_role_lacks_is_told_at_once() {
         walsenders: used_up,
         may_create: false,
         not_owned: vec![(table, "owner".to_owned())],
-        ..plain.clone()
+        ..plain
     };
     for (keys, allowed, codes) in [
         ("", &allowing(), &[][..]),
