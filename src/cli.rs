@@ -13,7 +13,9 @@ mod context;
 mod drop;
 mod enable;
 mod failure;
+mod init;
 mod log_level;
+mod orphans;
 mod out;
 mod plan;
 mod reload;
@@ -33,6 +35,14 @@ use crate::config::{LogLevel, Status};
 use crate::ident::{DatabaseName, NameError};
 use crate::logging::LogFormat;
 use failure::{Exit, Failure};
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  slotd init postgresql://slotd@db.example.com/shop
+  slotd init 'postgresql://slotd@db.example.com/shop?sslmode=verify-ca&sslrootcert=ca.pem' --print
+
+The password is taken from the URL, from PGPASSWORD, or asked for; it goes into a file of its own, with mode 0600.
+Exit status: 0 the file is written; 1 it is there already; 64 the URL is wrong; 69 the server was not reached.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -62,6 +72,7 @@ Exit status: 0 all is as declared; 1 something was left or failed; 64 --yes is m
 
 const EXAMPLES: &str = "\
 Examples:
+  slotd init URL                 look at a server and write a file that works
   slotd check -c slotd.toml      see whether the file is right, without connecting
   slotd plan                     what the servers have otherwise than the file says
   slotd apply shop               make it as the file says
@@ -70,6 +81,7 @@ Examples:
   slotd status shop --json       all that is known of one
   slotd reload                   apply a changed file
   slotd log-level debug          log more, until the next start
+  slotd orphans                  slots on the servers that the file does not have
   slotd drop shop                say what is lost if its slot is dropped; with --yes, drop it
   slotd resume shop --accept-gap say what a lost slot has cost, and how to go on
 
@@ -94,6 +106,20 @@ enum Command {
         /// What log lines look like; SLOTD_LOG_FORMAT says it too
         #[arg(long, value_enum)]
         log_format: Option<LogFormat>,
+    },
+    /// Look at a server and write a file that works, after a few questions
+    #[command(after_help = INIT_EXAMPLES)]
+    Init {
+        /// postgresql://username:password@hostname:port/database, with libpq's sslmode and its kin behind a `?`
+        url: String,
+        /// Write nothing: show the entry
+        #[arg(long)]
+        print: bool,
+        /// Ask nothing: take the defaults
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        file: FileArg,
     },
     /// Read the file and show every mistake in it; with --connect, all that will fail on the servers too
     #[command(after_help = CHECK_EXAMPLES)]
@@ -156,6 +182,18 @@ enum Command {
         json: bool,
         #[command(flatten)]
         socket: SocketArg,
+    },
+    /// Show the slots on the file's servers that nothing declares, and what each pins; exit status 0 none, 3 some
+    #[command(after_help = "Example:\n  slotd orphans --json | jq '.[].orphans[] | select(.named_like_ours) | .sql'")]
+    Orphans {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+        /// Those of standbys that are connected, too
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        file: FileArg,
     },
     /// Read a database again, whatever the file says; makes a dropped slot anew behind a gap record
     Enable {
@@ -267,6 +305,9 @@ pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn carry_out(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Run { file, log_format } => Box::pin(run::run(file.config, log_format)).await,
+        Command::Init { url, print, yes, file } => {
+            Box::pin(init::init(init::Asked { url, config: file.config, print, yes })).await
+        }
         Command::Check { connect, names, json, file } => {
             let connecting = connect.then_some(check::Connecting { names, json });
             Box::pin(check::check(file.config, connecting)).await
@@ -296,6 +337,7 @@ async fn carry_out(command: Command) -> Result<Exit, Failure> {
         Command::Drop { name, yes, file, socket } => {
             Box::pin(drop::drop_slot(file.config, socket.socket, name, yes)).await
         }
+        Command::Orphans { json, all, file } => Box::pin(orphans::orphans(file.config, json, all)).await,
         Command::Reload { socket } => reload::reload(&client::reach(context::sockets(socket.socket)).await?).await,
         Command::LogLevel { level, socket } => {
             log_level::log_level(&client::reach(context::sockets(socket.socket)).await?, level).await

@@ -16,6 +16,17 @@ pub(super) fn file(given: Option<&Path>) -> Result<PathBuf, Failure> {
     found.map_err(|missing| Failure::because(Exit::WrongFile, &missing))
 }
 
+/// Where a new file goes: `given`, or the first place where slotd looks.
+pub(super) fn new_file(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    match Surroundings::new(&variable).config_file(given) {
+        Ok(found) => Ok(found),
+        Err(missing) => {
+            let first = missing.tried.first().cloned();
+            first.ok_or_else(|| Failure::because(Exit::WrongFile, &missing))
+        }
+    }
+}
+
 /// Where an agent may listen, the first that answers counts: `given` alone, or the usual places.
 pub(super) fn sockets(given: Option<PathBuf>) -> Vec<PathBuf> {
     given.map_or_else(|| Surroundings::new(&variable).sockets(), |given| vec![given])

@@ -53,6 +53,18 @@ pub enum Style {
 }
 
 impl Mistake {
+    /// What is wrong.
+    #[must_use]
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
+    /// What mends it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// The mistake as it is shown to a person, in several lines, without a line break at the end.
     #[must_use]
     pub fn render(&self, style: Style) -> String {

@@ -58,10 +58,13 @@ pub(super) async fn publication(
     let done = match transaction(step, before, database, sql).await {
         Ok(found) => found,
         Err(undone) => {
-            // It waits for nobody: the session ends where it does not answer.
-            let _ = sql.run("ROLLBACK", "ROLLBACK").await;
-            if step.kind == Kind::Create {
-                made.forget_publication(&intent).await.map_err(|error| unrecorded(&error))?;
+            // A session that broke off, or that the server does not answer, is not asked once more. What became of the
+            // transaction is not known then, and the intent stands.
+            if !matches!(undone, Undone::Failed(SqlError::Silent { .. } | SqlError::Session(_))) {
+                let _ = sql.run("ROLLBACK", "ROLLBACK").await;
+                if step.kind == Kind::Create {
+                    made.forget_publication(&intent).await.map_err(|error| unrecorded(&error))?;
+                }
             }
             return match undone {
                 Undone::Raced => Ok(()),

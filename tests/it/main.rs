@@ -33,6 +33,8 @@ mod identity;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
 mod install;
 #[cfg(test)]
 mod kill;
@@ -54,6 +56,8 @@ mod metrics;
 mod mute;
 #[cfg(test)]
 mod names;
+#[cfg(test)]
+mod orphans;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
