@@ -16,6 +16,8 @@ mod plan;
 mod preflight;
 mod refusals;
 mod round;
+#[cfg(test)]
+mod testing;
 
 pub use consent::Consent;
 pub use observe::{Observed, observe};

@@ -9,10 +9,12 @@
 mod ask;
 mod claims;
 mod database;
+mod disabled;
 mod holders;
 mod keeper;
 pub mod overrides;
 mod relief;
+mod streaming;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

@@ -17,7 +17,9 @@ use crate::ident::{SlotName, quote_literal};
 use crate::postgres::orphans::{Orphan, orphans as of_server};
 use crate::postgres::trouble::{self, Step};
 use crate::postgres::{Connector, SqlError};
+use crate::provision::made::Made;
 use crate::status::{Trouble, age, size};
+use crate::storage::Disk;
 
 /// How many servers are asked at once.
 const AT_ONCE: usize = 8;
@@ -51,6 +53,8 @@ struct Shown {
     client_addr: Option<String>,
     /// It has the name that slotd gives.
     named_like_ours: bool,
+    /// The state directory says that slotd made one of this name.
+    made_by_slotd: bool,
     sql: String,
 }
 
@@ -61,7 +65,13 @@ pub(super) async fn orphans(given: Option<PathBuf>, json: bool, all: bool) -> Re
     let declared: Vec<SlotName> = config.databases.iter().map(|database| database.slot.clone()).collect();
     let servers = servers(&config);
     let asked = servers.iter().map(|doors| ask(&connector, doors, &declared, all));
-    let found: Vec<Found> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let mut found: Vec<Found> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    // Who may not read the state directory is told without it.
+    if let Ok(made) = Made::open(Arc::new(Disk), &config.agent.state_dir) {
+        for orphan in found.iter_mut().flat_map(|found| &mut found.orphans) {
+            orphan.made_by_slotd = made.has_slot(&orphan.slot);
+        }
+    }
     out::say(&if json {
         serde_json::to_string_pretty(&found).map_err(|error| Failure::because(Exit::Failed, &error))?
     } else {
@@ -139,6 +149,7 @@ impl From<Orphan> for Shown {
             application_name: orphan.application_name,
             client_addr: orphan.client_addr,
             named_like_ours,
+            made_by_slotd: false,
             sql,
         }
     }

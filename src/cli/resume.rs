@@ -9,7 +9,7 @@ use super::failure::{Exit, Failure};
 use super::out;
 use super::seen::{Seen, read};
 use crate::ident::DatabaseName;
-use crate::status::Reason;
+use crate::status::{Reason, size};
 
 pub(super) async fn resume(socket: &Path, name: &DatabaseName, yes: bool) -> Result<Exit, Failure> {
     let answer = client::ask(socket, Method::GET, &format!("/health/{name}"), "").await?;
@@ -41,11 +41,13 @@ fn is_lost(reason: &str) -> bool {
 
 fn price(seen: &Seen) -> String {
     let from = seen.positions.durable.as_ref().or(seen.positions.acknowledged.as_ref());
+    let more = seen.lag.bytes.filter(|bytes| *bytes > 0);
+    let more = more.map_or_else(String::new, |bytes| format!(" ({} of WAL up to now)", size(bytes)));
     let from = from.map_or_else(|| "the last position in the sink".to_owned(), Clone::clone);
     format!(
         "{} is lost, {}: {}\n\
          To resume is to go on with the slot as the server has it then, or with a new one.\n\
-         Changes after {from} and before the slot's new start are never delivered;\n\
+         Changes after {from} and before the slot's new start{more} are never delivered;\n\
          a gap record in the sink names the hole before any later change.\n",
         seen.name,
         seen.reason.as_deref().unwrap_or("for a reason this version does not know"),

@@ -56,12 +56,10 @@ pub(super) async fn log_level(State(control): State<Control>, body: Result<Bytes
 }
 
 pub(super) async fn resume(
-    State(control): State<Control>,
+    state: State<Control>,
     name: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let status = name.ok().and_then(|Path(name)| control.registry.get(&name));
-    let Some(status) = status else { return unknown_database() };
     let body = body.ok().and_then(|body| serde_json::from_slice::<ResumeBody>(&body).ok());
     if !body.is_some_and(|body| body.accept_gap) {
         return summary(
@@ -69,7 +67,7 @@ pub(super) async fn resume(
             "resume leaves a gap in the sink; the body that accepts it is {\"accept_gap\": true}",
         );
     }
-    control.send(|reply| Command::Resume { database: status.name.clone(), reply }).await
+    of_one(state, name, |database, reply| Command::Resume { database, reply }).await
 }
 
 /// The body of an apply.
@@ -80,12 +78,10 @@ struct ApplyBody {
 }
 
 pub(super) async fn apply(
-    State(control): State<Control>,
+    state: State<Control>,
     name: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let status = name.ok().and_then(|Path(name)| control.registry.get(&name));
-    let Some(status) = status else { return unknown_database() };
     let body = body.ok().and_then(|body| serde_json::from_slice::<ApplyBody>(&body).ok());
     let Some(ApplyBody { recreate_publication }) = body else {
         return summary(
@@ -93,8 +89,7 @@ pub(super) async fn apply(
             "the body is {\"recreate_publication\": false}; true drops the publication where it can't be altered",
         );
     };
-    let database = status.name.clone();
-    control.send(|reply| Command::Apply { database, recreate_publication, reply }).await
+    of_one(state, name, |database, reply| Command::Apply { database, recreate_publication, reply }).await
 }
 
 pub(super) async fn disable(state: State<Control>, name: Result<Path<String>, PathRejection>) -> Response {

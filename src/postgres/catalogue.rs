@@ -68,8 +68,8 @@ pub enum When {
 /// How a row is known to be true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// The test in `tests/it/errors.rs` that has real servers say it.
-    Test(&'static str),
+    /// The test in `tests/it/errors.rs` that has real servers of these versions say it.
+    Test(&'static str, &'static [u32]),
     /// Why no test does.
     Not(&'static str),
 }

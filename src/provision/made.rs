@@ -109,11 +109,10 @@ impl Made {
         self.file.get(|content| content.publications.iter().any(is))
     }
 
-    /// Whether slotd made the slot.
+    /// Whether slotd made a slot of this name, on whatever cluster.
     #[must_use]
-    pub fn made_slot(&self, system_identifier: u64, slot: &SlotName) -> bool {
-        let is = |made: &MadeSlot| made.system_identifier == system_identifier && made.slot == *slot;
-        self.file.get(|content| content.slots.iter().any(is))
+    pub fn has_slot(&self, slot: &SlotName) -> bool {
+        self.file.get(|content| content.slots.iter().any(|made| made.slot == *slot))
     }
 
     /// Records `publication`, in place of what was known of it.

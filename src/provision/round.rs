@@ -201,7 +201,7 @@ impl Round<'_> {
         }
         let ours = observed.is_ours();
         apply_publication::publication(&step, &observed.unpublishable, ours, self, &visit).await?;
-        Ok(format!("{}: {}", step.kind.done(), step.sql()))
+        Ok(format!("{} the publication {publication}", step.kind.done()))
     }
 
     /// Drops the publication, if slotd made it.

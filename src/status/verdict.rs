@@ -208,7 +208,10 @@ fn judge_server_limits(status: &DatabaseStatus, wal: &WalUse) -> Vec<Row> {
                 age(Duration::from_secs_f64(idle))
             );
             let hint = match status.condition.state() {
-                State::Disabled => format!("enable the database, drop its slot, or raise the setting: {RAISE_IDLE}"),
+                State::Disabled => {
+                    let name = &status.name;
+                    format!("slotd enable {name}, or slotd drop {name}, or raise the setting: {RAISE_IDLE}")
+                }
                 _ => format!("end what keeps it from streaming, or raise the setting: {RAISE_IDLE}"),
             };
             rows.push(Row::new(verdict, &sentence, &hint));
@@ -224,11 +227,13 @@ pub(super) fn wal_hint(status: &DatabaseStatus, wal: &WalUse) -> String {
     if let Some(holder) = wal.held_by.as_ref().filter(|_| !wal.is_ours()) {
         return format!("end {holder}: {}", holder.end());
     }
-    let keeps = match status.condition.state() {
-        State::Disabled => "enable the database or drop its slot",
-        _ => "end what keeps the slot back, or raise max_retained_wal",
-    };
-    keeps.to_owned()
+    let name = &status.name;
+    match status.condition.state() {
+        State::Disabled => {
+            format!("slotd enable {name}, or slotd drop {name}; `on_disable` says what becomes of it by itself")
+        }
+        _ => "end what keeps the slot back, or raise max_retained_wal".to_owned(),
+    }
 }
 
 /// What a slot costs, in words.

@@ -37,3 +37,7 @@ pub(super) fn not_lost() -> Refusal {
 pub(super) fn disabled() -> Refusal {
     Refusal::Conflict("the database is disabled: set status = \"active\" and reload first".to_owned())
 }
+
+pub(super) fn not_disabled() -> Refusal {
+    Refusal::Conflict("the database is active: its slot is not to be dropped".to_owned())
+}

@@ -1,4 +1,5 @@
-//! The life of one database: try, stream, wait, try again.
+//! The life of one database: try, stream ([`streaming`](super::streaming)), wait, try again; or not at all
+//! ([`disabled`](super::disabled)).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,33 +7,29 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::ask::{Ask, Wish, disabled, not_lost};
+use super::ask::{Ask, Wish, not_disabled, not_lost};
 use super::claims::{Claim, Claims};
 use super::holders::Holders;
 use super::overrides::Override;
 use super::relief::{self, Relief};
-use crate::config::{Database, OnDisable, OnSlotLost, Status};
+use crate::config::{Database, OnSlotLost, Status};
 use crate::guard::Seen;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, SlotFacts};
+use crate::postgres::slot_trouble;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
-use crate::postgres::{slot_trouble, sync_standby};
 use crate::provision::made::Made;
 use crate::provision::{self, Consent, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
-use crate::status::{Condition, Holder, PERIOD, Reason, Refusal, Reply, STEADY, State, Streak, Trouble};
+use crate::status::{Condition, Holder, Reason, Refusal, Reply, State, Trouble};
 use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
 
-/// How often the publication of a database that streams is looked at.
-const CHECK_PERIOD: Duration = Duration::from_secs(60);
 /// A sink that takes longer to open is stuck, or recovers much: the slot is looked at meanwhile.
 const OPEN_SOON: Duration = Duration::from_secs(1);
-/// How old an answer about synchronous standbys may be, so that many streams that are held up ask as one.
-const FRESH: Duration = Duration::from_millis(100);
 /// The longest wait for our own last session, which the server ends by itself; so many times.
 const OURS: (Duration, u32) = (Duration::from_secs(1), 60);
 
@@ -50,17 +47,17 @@ enum Recreation {
 pub(super) struct Keep {
     pub(super) pipeline: Pipeline,
     /// What a command wished in place of the file.
-    over: Option<Override>,
+    pub(super) over: Option<Override>,
     holders: Holders,
     claims: Claims,
     /// That its slot is no other database's.
     claim: Mutex<Option<Claim>>,
-    seen: watch::Receiver<Option<Seen>>,
+    pub(super) seen: watch::Receiver<Option<Seen>>,
     pub(super) made: Made,
-    asks: mpsc::Receiver<Ask>,
+    pub(super) asks: mpsc::Receiver<Ask>,
     /// Somebody wants the next round now.
-    poke: Arc<Notify>,
-    backoff: Backoff,
+    pub(super) poke: Arc<Notify>,
+    pub(super) backoff: Backoff,
     /// When a lost slot was made anew without being asked.
     recreated: VecDeque<Instant>,
 }
@@ -168,17 +165,18 @@ impl Keep {
             };
             let (state, trouble, wait) = match self.recreation(state, &trouble) {
                 None => (state, trouble, wait),
-                // Told first, in the log and in health, and then done.
+                // Told first, in the log and in health, and then done. What did not end it is not tried at once again.
                 Some(Recreation::Allowed) => {
                     recreate = Some(trouble.reason);
-                    (state, trouble, Some(Duration::ZERO))
+                    let wait = if recreating.is_some() && !streamed { Backoff::long_wait() } else { Duration::ZERO };
+                    (state, trouble, Some(wait))
                 }
                 Some(Recreation::Exhausted) => {
                     let sentence = format!(
                         "{}; it was made anew {} times within the last hour, and is left alone now",
                         trouble.sentence, RECREATIONS.0
                     );
-                    (State::Failed, Trouble { sentence, ..trouble }, Some(Backoff::long_wait()))
+                    (State::Failed, Trouble { sentence, ..trouble }, wait)
                 }
             };
             let is_lost = trouble.reason.is_lost();
@@ -214,7 +212,12 @@ impl Keep {
                     }
                 }
                 Some(Wish::Apply(consent)) => ask = self.apply_paused(ask, consent, state, &stop).await,
-                _ => {}
+                Some(Wish::Drop) => {
+                    if let Some(ask) = ask.take() {
+                        ask.answer(Err(not_disabled()));
+                    }
+                }
+                Some(Wish::Resume(_)) | None => {}
             }
         }
     }
@@ -328,7 +331,7 @@ impl Keep {
     }
 
     /// The same, of whatever server is there.
-    async fn apply_publication(&self, consent: Consent) -> Reply {
+    pub(super) async fn apply_publication(&self, consent: Consent) -> Reply {
         let Pipeline { database, connector, .. } = &self.pipeline;
         let to = &database.connection;
         let failed = |Trouble { sentence, hint, .. }: &Trouble| Refusal::Failed(format!("{sentence} ({hint})"));
@@ -403,108 +406,6 @@ impl Keep {
         end
     }
 
-    /// Streams, and looks at the publication every so often.
-    async fn stream(&mut self, started: Started, stop: &CancellationToken) -> End {
-        let Self { pipeline, asks, poke, seen, backoff, made, .. } = self;
-        let Pipeline { database, connector, reporter, unacknowledged, .. } = &*pipeline;
-        let own = connector.application_name();
-        let first = CHECK_PERIOD.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
-        let mut checks = interval_at(Instant::now() + first, CHECK_PERIOD);
-        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let system_identifier = started.system_identifier();
-        let round = Round { database, connector, reporter, made, system_identifier };
-        let streaming = pipeline.run(started, stop);
-        let mut over = seen.clone();
-        let sync_standby = async {
-            loop {
-                // What the guard saw may be older than the stream; one that does not answer has not changed.
-                let told = tokio::select! {
-                    refusal = next(seen, |seen| {
-                        sync_standby::refusal(database, &seen.synchronous_standby_names, own)
-                    }) => Some(refusal),
-                    () = unacknowledged.notified(), if !database.allow_sync_standby => None,
-                };
-                let refusal = match connector.synchronous_standby_names(&database.connection, FRESH).await {
-                    Ok(names) => sync_standby::refusal(database, &names, own),
-                    Err(_) => told,
-                };
-                if let Some(refusal) = refusal {
-                    break refusal;
-                }
-            }
-        };
-        // A connect that breaks at once again is no success, nor is a stream whose sink takes nothing.
-        let steady = async {
-            loop {
-                sleep(STEADY).await;
-                if reporter.status().condition.state() == State::Streaming {
-                    break;
-                }
-            }
-        };
-        // What is done then is done once the stream has ended.
-        let over = over_limit(&mut over, database);
-        tokio::pin!(streaming, sync_standby, steady, over);
-        let mut is_steady = false;
-        let mut blind = Streak::default();
-        loop {
-            let mut ask = None;
-            tokio::select! {
-                biased;
-                end = &mut streaming => return end,
-                diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
-                () = &mut over => return End::Trouble(over_its_budget(database)),
-                Some(asked) = asks.recv() => ask = Some(asked),
-                () = &mut steady, if !is_steady => {
-                    is_steady = true;
-                    backoff.reset();
-                    reporter.tries(0, None);
-                    continue;
-                }
-                _ = checks.tick() => {}
-                () = poke.notified() => {}
-            }
-            let checking = async {
-                if let Some(ask) = ask {
-                    let outcome = match ask.wish {
-                        Wish::Drop | Wish::Resume(_) => Err(not_lost()),
-                        Wish::Apply(consent) => {
-                            let applied = round.apply_publication(consent, true).await;
-                            applied.map_err(|Diagnosis { trouble, .. }| {
-                                Refusal::Failed(format!("{} ({})", trouble.sentence, trouble.hint))
-                            })
-                        }
-                    };
-                    ask.answer(outcome);
-                }
-                round.check(Consent::from(database.provision)).await
-            };
-            let checked = tokio::select! {
-                biased;
-                end = &mut streaming => return end,
-                diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
-                checked = checking => checked,
-            };
-            match &checked {
-                Ok(_) => {
-                    if let Some(after) = blind.ended(Timestamp::now()) {
-                        reporter.info(None, &format!("the publication is looked at again{after}"));
-                    }
-                }
-                Err(Diagnosis { trouble, .. }) => {
-                    if let Some(times) = blind.failed(Timestamp::now()) {
-                        let sentence = format!("the publication can't be looked at{times}: {}", trouble.sentence);
-                        reporter.warn(&sentence, &trouble.hint);
-                    }
-                }
-            }
-            if let Ok(findings) = checked {
-                reporter.findings(findings);
-            }
-            reporter.round_done();
-        }
-    }
-
     /// The stream has ended since commits waited for it; they are to wait no longer.
     async fn release_commits(&self) {
         let Pipeline { database, connector, reporter, .. } = &self.pipeline;
@@ -518,82 +419,8 @@ impl Keep {
         }
     }
 
-    /// Not read; its slot is watched all the same, by the guard, and judged anew whenever the guard sees it changed.
-    async fn disabled(&mut self, stop: CancellationToken) {
-        let database = Arc::clone(&self.pipeline.database);
-        loop {
-            let inspected = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                inspected = self.inspect() => inspected,
-            };
-            let unseen = inspected.is_err();
-            let reporter = &self.pipeline.reporter;
-            let is_lost = match inspected {
-                Ok(Some(trouble)) => {
-                    reporter.condition(Condition::Other(State::Lost, trouble));
-                    true
-                }
-                // What was found before stands until the next look. That a disabled database can't be observed shows in
-                // the age of its observation.
-                Err(_) if reporter.status().condition.state() == State::Lost => true,
-                Ok(None) | Err(_) => {
-                    reporter.condition(Condition::Other(State::Disabled, disabled_trouble(&database, self.over)));
-                    false
-                }
-            };
-            let mut relief = Relief::of_disabled(&database).map(|relief| {
-                (relief, if self.over.is_some_and(|over| over.dropped) { relief::DROPPED } else { relief::DISABLED })
-            });
-            if relief.is_none() && is_over_limit(&self.seen) {
-                relief = Relief::at_limit(&database).map(|relief| (relief, relief::WAL_LIMIT));
-            }
-            if let Some((relief, reason)) =
-                relief.filter(|(relief, _)| !unseen && (!is_lost || *relief != Relief::Drain))
-            {
-                self.relieve(relief, reason, &stop).await;
-            }
-            let dropped = self.over.is_some_and(|over| over.dropped);
-            if dropped && !unseen && self.made.has_publication(&database.connection.database, &database.publication) {
-                // What keeps it from being dropped is told to who asks, and it is tried again.
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    _ = self.dropped() => {}
-                }
-            }
-            self.pipeline.reporter.round_done();
-            let drains = matches!(relief, Some((Relief::Drain, relief::DISABLED)));
-            loop {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    Some(ask) = self.asks.recv() => {
-                        let outcome = match ask.wish {
-                            Wish::Resume(_) => Err(disabled()),
-                            Wish::Drop => tokio::select! {
-                                biased;
-                                () = stop.cancelled() => return,
-                                dropped = self.dropped() => dropped,
-                            },
-                            Wish::Apply(consent) => tokio::select! {
-                                biased;
-                                () = stop.cancelled() => return,
-                                applied = self.apply_publication(consent) => applied,
-                            },
-                        };
-                        ask.answer(outcome);
-                    }
-                    changed = self.seen.changed() => if changed.is_err() { return } else { break },
-                    () = sleep(PERIOD), if unseen || drains => break,
-                    () = self.poke.notified() => break,
-                }
-            }
-        }
-    }
-
     /// Judges without touching anything: why the slot no longer leads on, if it does not.
-    async fn inspect(&self) -> Result<Option<Trouble>, End> {
+    pub(super) async fn inspect(&self) -> Result<Option<Trouble>, End> {
         let (server, slot, in_recovery) = self.look().await?;
         let opened = match self.pipeline.open(server).await {
             Ok(opened) => opened,
@@ -627,53 +454,14 @@ impl Keep {
     }
 }
 
-/// What is said of a database that is not read.
-fn disabled_trouble(database: &Database, over: Option<Override>) -> Trouble {
-    let Database { name, on_disable, .. } = database;
-    let slot = match on_disable {
-        OnDisable::Keep => "the slot, if there is one, is watched, and pins WAL",
-        OnDisable::Drain => "what the slot holds is discarded, behind a gap record",
-        OnDisable::Drop => "the slot is dropped, and made anew behind a gap record once the database is active",
-    };
-    match over {
-        None => Trouble::new(
-            Reason::DisabledByFile,
-            format!("the file says `disabled`: nothing is read, and {slot}"),
-            "set status = \"active\" and reload",
-        ),
-        Some(Override { dropped: true, .. }) => Trouble::new(
-            Reason::Dropped,
-            "`slotd drop` has dropped the slot, whatever the file says: nothing is read",
-            format!(
-                "take the entry out of the file; or slotd enable {name}, which makes the slot anew behind a gap record"
-            ),
-        ),
-        Some(Override { dropped: false, .. }) => Trouble::new(
-            Reason::DisabledByCommand,
-            format!("`slotd disable` has disabled it, whatever the file says: nothing is read, and {slot}"),
-            format!("slotd enable {name}"),
-        ),
-    }
-}
-
-/// The stream was ended to free the disk.
-fn over_its_budget(database: &Database) -> Diagnosis {
-    let trouble = Trouble::new(
-        Reason::WalLimit,
-        format!("the slot {} retains all of its budget, and `on_wal_limit` is carried out", database.slot),
-        "nothing to do: it goes on by itself",
-    );
-    Diagnosis { class: Class::Retry, trouble }
-}
-
 /// Whether the guard last saw the slot over its budget by what we have not read.
-fn is_over_limit(seen: &watch::Receiver<Option<Seen>>) -> bool {
+pub(super) fn is_over_limit(seen: &watch::Receiver<Option<Seen>>) -> bool {
     let over = |seen: &Seen| seen.slot.as_ref().is_some_and(|slot| slot.over_limit);
     seen.borrow().as_ref().is_some_and(over)
 }
 
 /// Waits until the guard sees that, if anything is to be done then.
-async fn over_limit(seen: &mut watch::Receiver<Option<Seen>>, database: &Database) {
+pub(super) async fn over_limit(seen: &mut watch::Receiver<Option<Seen>>, database: &Database) {
     if Relief::at_limit(database).is_none() {
         return std::future::pending().await;
     }
@@ -690,7 +478,7 @@ async fn gone(seen: &mut watch::Receiver<Option<Seen>>, acknowledged: Option<Lsn
 }
 
 /// Waits until the guard tells what `wanted` is after. What it tells first may be of before.
-async fn next<T>(seen: &mut watch::Receiver<Option<Seen>>, wanted: impl Fn(&Seen) -> Option<T>) -> T {
+pub(super) async fn next<T>(seen: &mut watch::Receiver<Option<Seen>>, wanted: impl Fn(&Seen) -> Option<T>) -> T {
     while seen.changed().await.is_ok() {
         if let Some(found) = seen.borrow_and_update().as_ref().and_then(&wanted) {
             return found;

@@ -56,6 +56,13 @@ impl Overrides {
         })
     }
 
+    /// `database` as it is wished.
+    #[must_use]
+    pub fn effective(&self, database: &Arc<Database>) -> Arc<Database> {
+        let over = self.file.get(|overrides| overrides.get(&database.name).copied());
+        wished(database, over).database
+    }
+
     /// Puts `over` in place of what was wished of `name`; `None`: the file counts again.
     pub(super) async fn set(&self, name: &DatabaseName, over: Option<Override>) -> Result<(), JsonFileError> {
         self.file

@@ -29,6 +29,15 @@ pub(super) const WAL_LIMIT: &str = "wal_limit";
 /// The reason in the gap record of a slot that `slotd drop` dropped.
 pub(super) const DROPPED: &str = "dropped";
 
+/// Who says so.
+fn by(reason: &str) -> &'static str {
+    match reason {
+        WAL_LIMIT => "`on_wal_limit`",
+        DROPPED => "`slotd drop`",
+        _ => "`on_disable`",
+    }
+}
+
 impl Relief {
     /// What the file wants of a disabled database.
     pub(super) const fn of_disabled(database: &Database) -> Option<Self> {
@@ -149,7 +158,7 @@ impl Keep {
             .drop_slot(slot)
             .await
             .map_err(|error| End::Trouble(trouble::of_replication(Step::DropSlot, &error, to)))?;
-        reporter.warn(&format!("dropped the slot {slot}: {reason}"), "what it had not delivered is lost");
+        reporter.warn(&format!("dropped the slot {slot}, as {} says", by(reason)), "what it had not delivered is lost");
         self.made.forget_slot(server.system_identifier(), slot).await.map_err(|error| {
             let trouble =
                 Trouble::new(Reason::Sink, error.to_string(), "`state_dir` needs room and a disk that answers");
@@ -184,7 +193,7 @@ impl Keep {
                 )
             }
             Dropped::Anothers => format!(
-                "the slot {slot} is dropped; the publication {publication} stays, since slotd did not make it: DROP PUBLICATION {};",
+                "the slot {slot} is gone; the publication {publication} stays, since slotd did not make it (DROP PUBLICATION {};)",
                 quote_ident(publication.as_str())
             ),
         };

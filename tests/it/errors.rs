@@ -1,8 +1,10 @@
 //! What a server's refusal means: each row of the catalogue is provoked on every version, through the sessions that slotd
 //! itself uses, and what a hint says to run is run.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use slotd::config::{Connection, Resolver};
@@ -16,14 +18,32 @@ use slotd::wire::ServerError;
 use slotd::wire::login::LoginError;
 
 use crate::login::declared;
-use crate::support::{Cluster, Options, Pooler, VERSIONS};
+use crate::support::{Cluster, Options, Pooler, VERSIONS, version_at};
 
 const PASSWORD: &str = "corr3ct-h0rse";
+
+/// Which rows were provoked on which versions, by this run.
+static PROVOKED: Mutex<BTreeSet<(&str, u32)>> = Mutex::new(BTreeSet::new());
+
+/// The rows that name `test` were provoked by it on just the versions that they name.
+fn all_were_provoked(test: &str) {
+    let provoked = PROVOKED.lock().unwrap();
+    for row in ROWS {
+        if let Proof::Test(name, versions) = row.proof
+            && name == test
+        {
+            let on = provoked.iter().filter(|(case, _)| *case == row.case).map(|(_, version)| version);
+            assert!(on.eq(versions), "{}: {provoked:?}", row.case);
+        }
+    }
+}
 
 /// What happened, as the row `case` of the catalogue has it.
 fn refused(case: &str, step: Step, error: &ServerError, to: &Connection, said: Diagnosis) -> Trouble {
     let row = catalogue::row(step, error, to);
     assert_eq!(row.case, case, "{step:?}, {error:?}");
+    assert!(error.sqlstate.starts_with(row.sqlstate), "{error:?}");
+    PROVOKED.lock().unwrap().insert((row.case, version_at(to.port)));
     let Diagnosis { class, trouble } = said;
     assert_eq!((class, trouble.reason), (row.class, row.reason), "{trouble:?}");
     assert!(trouble.sentence.contains(&error.message), "{trouble:?}");
@@ -138,6 +158,7 @@ async fn a_pooler_is_told_as_one() {
     {
         assert!(trouble.sentence.contains("a pooler answers"), "{trouble:?}");
     }
+    all_were_provoked("a_pooler_is_told_as_one");
 }
 
 #[tokio::test]
@@ -216,6 +237,7 @@ async fn what_is_said_of_logins() {
         let said = by_socket("somebody").logins_are("pg_hba.conf").await;
         assert!(said.hint.contains("refuses: local postgres somebody scram-sha-256;"), "{said:?}");
     }
+    all_were_provoked("what_is_said_of_logins");
 }
 
 #[tokio::test]
@@ -251,6 +273,7 @@ async fn what_is_said_of_roles_and_databases() {
         let elsewhere = Way::at(cluster.port(), "nosuchdb", &role);
         elsewhere.logins_are("no such database").await;
     }
+    all_were_provoked("what_is_said_of_roles_and_databases");
 }
 
 #[tokio::test]
@@ -305,6 +328,7 @@ async fn what_is_said_without_room() {
         way.logins_are("not yet").await;
         drop(session);
     }
+    all_were_provoked("what_is_said_without_room");
 }
 
 #[tokio::test]
@@ -346,6 +370,7 @@ async fn what_is_said_of_publications() {
         let sql = "SET transaction_read_only = on; CREATE PUBLICATION p FOR TABLE public.t";
         way.statement_is("read only", making, sql).await;
     }
+    all_were_provoked("what_is_said_of_publications");
 }
 
 #[tokio::test]
@@ -415,6 +440,7 @@ async fn what_is_said_of_slots() {
         );
         cluster.await_value("postgres", &drop, "0").await;
     }
+    all_were_provoked("what_is_said_of_slots");
 }
 
 #[tokio::test]
@@ -443,6 +469,7 @@ async fn what_is_said_of_streams() {
             way.of_replication("publication gone", Step::Stream, reader.drain().await);
         }
     }
+    all_were_provoked("what_is_said_of_streams");
 }
 
 #[tokio::test]
@@ -481,6 +508,7 @@ async fn what_is_said_of_the_rest() {
         let said = way.statement_is("unknown", making, "CREATE PUBLICATION p FOR ALL TABLES").await;
         assert!(said.hint.starts_with("the server says: ask the owners; else "), "{said:?}");
     }
+    all_were_provoked("what_is_said_of_the_rest");
 }
 
 /// The row of docs/ERRORS.md.
@@ -519,7 +547,7 @@ fn the_page_shows_the_table_and_each_row_has_a_test_or_a_reason() {
     for row in ROWS {
         wanted += &shown(row);
         match row.proof {
-            Proof::Test(name) => {
+            Proof::Test(name, _) => {
                 let (_, test) = tests.split_once(&format!("async fn {name}()")).expect(name);
                 let body = test.split_once("\n}\n").unwrap().0;
                 assert!(body.contains(&format!("\"{}\"", row.case)), "{name} does not provoke {}", row.case);
@@ -527,5 +555,38 @@ fn the_page_shows_the_table_and_each_row_has_a_test_or_a_reason() {
             Proof::Not(reason) => assert!(!reason.is_empty(), "{}", row.case),
         }
     }
-    assert!(page.contains(&wanted), "docs/ERRORS.md does not show\n{wanted}");
+    let renewed = [wanted, provoked()].iter().fold(page.clone(), |page, table| {
+        let head = table.lines().next().unwrap();
+        let at = page.find(head).unwrap_or_else(|| panic!("docs/ERRORS.md has no table {head}"));
+        let end = page[at..].find("\n\n").map_or(page.len(), |end| at + end + 1);
+        format!("{}{table}{}", &page[..at], &page[end..])
+    });
+    if std::env::var_os("SLOTD_WRITE_DOCS").is_some() {
+        fs::write(root.join("docs/ERRORS.md"), renewed).unwrap();
+    } else {
+        assert!(
+            page == renewed,
+            "docs/ERRORS.md is old: SLOTD_WRITE_DOCS=1 cargo test --test it the_page writes\n{renewed}"
+        );
+    }
+}
+
+/// Where each row was provoked, or why it was not.
+fn provoked() -> String {
+    let mut text = String::from("| SQLSTATE | case | 15 | 16 | 17 | 18 |\n|---|---|---|---|---|---|\n");
+    for row in ROWS {
+        let code = match row.sqlstate {
+            "" => "any other".to_owned(),
+            class if class.len() == 2 => format!("other {class}…"),
+            code => code.to_owned(),
+        };
+        let cells = match row.proof {
+            Proof::Test(_, versions) => {
+                VERSIONS.map(|version| if versions.contains(&version) { "yes" } else { "no" }).join(" | ")
+            }
+            Proof::Not(reason) => format!("{} | | | ", reason.replace('|', "\\|")),
+        };
+        text += &format!("| {code} | {} | {cells} |\n", row.case);
+    }
+    text
 }

@@ -1,5 +1,10 @@
-//! A slot that no longer leads on from where the sink stands: named for what it is, never made anew in silence, and left
-//! by `slotd resume --accept-gap` behind a gap record.
+//! A slot that no longer leads on from where the sink stands: named for what it is within a period, never made anew in
+//! silence, and left by `slotd resume --accept-gap` behind a gap record.
+//!
+//! On 15 and on 18 each: `slot_missing` (dropped while it streams), `slot_invalidated` (WAL removed; by the idle timeout of
+//! 18 in `guard.rs`), `slot_advanced` (advanced, made again by hand), `other_cluster`, `diverged` (restored while nobody
+//! looked), `sink_behind` (a file that was cut), `publication_gap` (made anew). `position_unknown` takes a sink that holds a
+//! cursor and no record, which neither a file nor standard output is: `stream::resume` has its test.
 
 mod history;
 mod slot;
@@ -7,6 +12,7 @@ mod slot;
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use slotd::status::PERIOD;
 
 use crate::support::{Cluster, Options, Slotd};
 
@@ -73,7 +79,11 @@ impl Scene {
     /// Waits for `lost` with `reason`, holds the log and the command against the health answer, and sees that the slot is
     /// left as it is.
     async fn is_lost(&mut self, reason: &str) -> Value {
+        let provoked = jiff::Timestamp::now();
         let health = self.slotd.await_until(&self.dbname, |health| health["reason"] == reason).await;
+        let since: jiff::Timestamp = health["since"].as_str().unwrap().parse().unwrap();
+        let within = std::time::Duration::try_from(since.duration_since(provoked)).unwrap_or_default();
+        assert!(within <= PERIOD, "{within:?} until {health:#}");
         assert_eq!(health["state"], "lost", "{health:#}");
         let (code, _) = self.slotd.get(&format!("/health/{}", self.dbname)).await.unwrap();
         assert_eq!((code, health["verdict"].as_str()), (503, Some("fail")));

@@ -52,3 +52,17 @@ async fn a_server_that_is_away_hides_no_other_and_a_database_that_lets_nobody_in
     assert_eq!(status.code(), Some(69), "{said}");
     assert!(said.contains("connection refused") && said.contains("  ? theirs (logical"), "{said}");
 }
+
+#[tokio::test]
+async fn a_slot_whose_entry_is_gone_from_the_file_is_known_as_slotds_own() {
+    let cluster = Cluster::start(18, &Options::default());
+    let dbname = cluster.create_database().await;
+    let mut slotd = Slotd::run(&cluster.entry(&dbname));
+    slotd.await_state(&dbname, "streaming").await;
+    slotd.configure(&format!("{}slot_name = \"another\"\n", cluster.entry("postgres")));
+    slotd.sighup();
+    slotd.await_state("postgres", "streaming").await;
+    let (status, said) = slotd.command_output(&["orphans"]).await;
+    assert_eq!(status.code(), Some(3), "{said}");
+    assert!(said.contains(&format!("  ? slotd_{dbname} (logical")) && said.contains("slotd made it"), "{said}");
+}

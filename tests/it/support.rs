@@ -26,7 +26,7 @@ mod tls;
 mod tests;
 
 pub(crate) use by_name::{DB_NAME, by_name};
-pub(crate) use cluster::{Cluster, VERSIONS};
+pub(crate) use cluster::{Cluster, VERSIONS, version_at};
 pub(crate) use disk::SmallDisk;
 pub(crate) use flow::{Flow, lines_have_their_place, ordinals};
 pub(crate) use history::{History, compare, is_committed, seed};

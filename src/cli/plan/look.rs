@@ -18,6 +18,7 @@ use crate::status::{Reason, Trouble};
 use crate::storage::{Disk, SharedStorage};
 use crate::stream::Holes;
 use crate::stream::positions::{self, Recorded};
+use crate::supervisor::overrides::Overrides;
 
 /// How many databases are looked at at once.
 const AT_ONCE: usize = 8;
@@ -64,8 +65,9 @@ pub(in crate::cli) async fn look(config: &Config, databases: &[Arc<Database>]) -
     let agent = daemon::known_agent(dir).map_err(|error| unreadable(&error))?;
     let connector = daemon::connector(config, agent.unwrap_or_else(|| "slotd/plan".to_owned()));
     let known = Known { connector, made, recorded };
-    let mut all: Vec<_> =
-        stream::iter(databases).map(|database| one(database, &known)).buffered(AT_ONCE).collect().await;
+    let overrides = Overrides::open(Arc::new(Disk), dir).map_err(|error| unreadable(&error))?;
+    let wished: Vec<_> = databases.iter().map(|database| overrides.effective(database)).collect();
+    let mut all: Vec<_> = stream::iter(&wished).map(|database| one(database, &known)).buffered(AT_ONCE).collect().await;
     note_shared_slots(&mut all);
     Ok(all)
 }

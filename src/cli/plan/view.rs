@@ -155,7 +155,11 @@ impl Planned {
 
     /// Of `plan`. `delivered` is how far the slot's changes are known to be delivered.
     pub(in crate::cli) fn of(database: &Database, observed: &Observed, plan: Plan, delivered: Option<Lsn>) -> Self {
-        let mut all = Self { undelivered: Some(price(observed, delivered)), ..Self::new(database) };
+        let end = observed.server.wal_end;
+        let undelivered = delivered.filter(|from| *from <= end).map(|from| {
+            format!("every change after {from} that is not delivered, in {} of WAL up to now", size(end.since(from)))
+        });
+        let mut all = Self { undelivered, ..Self::new(database) };
         let Plan { publication, slot, refusals, findings } = plan;
         let lost = refusals.iter().find_map(|refusal| match refusal {
             Refusal::Lost { reason, sentence } => Some((*reason, sentence.clone())),

@@ -10,6 +10,13 @@ use crate::status::Reason;
 const LOGIN: &[super::Step] = &[Connect, ConnectReplication];
 const ANY: &[super::Step] = &[];
 
+/// The versions on which a row was provoked.
+const EACH: &[u32] = &[15, 16, 17, 18];
+/// From 18 on the server warns instead.
+const BEFORE_18: &[u32] = &[15, 16, 17];
+/// A pooler says the same before any server.
+const POOLER: &[u32] = &[18];
+
 /// All of them.
 pub const ROWS: &[Row] = &[
     // What stands before the server.
@@ -22,7 +29,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Server,
         means: "a pooler answers in the server's place, and it does not pass replication connections on",
         hint: "give `hostname` and `port` of the server itself, past PgBouncer or whatever stands before it",
-        proof: Test("a_pooler_is_told_as_one"),
+        proof: Test("a_pooler_is_told_as_one", POOLER),
     },
     Row {
         case: "pooler without options",
@@ -33,7 +40,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Server,
         means: "a pooler answers in the server's place, and it does not know our settings",
         hint: "give `hostname` and `port` of the server itself, past PgBouncer or whatever stands before it",
-        proof: Test("a_pooler_is_told_as_one"),
+        proof: Test("a_pooler_is_told_as_one", POOLER),
     },
     // Who we are.
     Row {
@@ -47,7 +54,7 @@ pub const ROWS: &[Row] = &[
         hint: "{credentials}; the server says the same of a role that does not exist (CREATE ROLE {user} LOGIN \
                REPLICATION PASSWORD '…';), of one without a password, and of one that has expired (ALTER ROLE {user} \
                VALID UNTIL 'infinity';)",
-        proof: Test("what_is_said_of_logins"),
+        proof: Test("what_is_said_of_logins", EACH),
     },
     Row {
         case: "channel binding failed",
@@ -71,7 +78,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Authentication,
         means: "the role {user} does not exist, or may not log in",
         hint: "run: ALTER ROLE {user} LOGIN REPLICATION; or, if it does not exist: CREATE ROLE {user} LOGIN REPLICATION;",
-        proof: Test("what_is_said_of_roles_and_databases"),
+        proof: Test("what_is_said_of_roles_and_databases", EACH),
     },
     Row {
         case: "peer",
@@ -84,7 +91,7 @@ pub const ROWS: &[Row] = &[
         hint: "run slotd as the user {user}; or write `slotd USER {user}` into pg_ident.conf, where USER is who runs slotd, \
                and `local {database} {user} peer map=slotd` into pg_hba.conf, above what lets {user} in now, then run: \
                SELECT pg_reload_conf();",
-        proof: Test("what_is_said_of_logins"),
+        proof: Test("what_is_said_of_logins", EACH),
     },
     Row {
         case: "another method",
@@ -95,7 +102,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Authentication,
         means: "pg_hba.conf asks the role {user} for what slotd can't give (ident, or another method without a password)",
         hint: "write into pg_hba.conf, above what lets {user} in now: {hba_line}; then run: SELECT pg_reload_conf();",
-        proof: Test("what_is_said_of_logins"),
+        proof: Test("what_is_said_of_logins", EACH),
     },
     Row {
         case: "pg_hba.conf",
@@ -106,7 +113,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Authentication,
         means: "pg_hba.conf does not let the role {user} into the database {database} from where the server sees slotd",
         hint: "{encryption}write into pg_hba.conf, above what refuses: {hba_line}; then run: SELECT pg_reload_conf();",
-        proof: Test("what_is_said_of_logins"),
+        proof: Test("what_is_said_of_logins", EACH),
     },
     Row {
         case: "another refusal of the login",
@@ -128,7 +135,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Privilege,
         means: "the role {user} may not connect to the database {database}",
         hint: "run: GRANT CONNECT ON DATABASE {database} TO {user};",
-        proof: Test("what_is_said_of_roles_and_databases"),
+        proof: Test("what_is_said_of_roles_and_databases", EACH),
     },
     Row {
         case: "no right to replicate",
@@ -139,7 +146,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Privilege,
         means: "the role {user} may not replicate",
         hint: "run: ALTER ROLE {user} REPLICATION; (on RDS: GRANT rds_replication TO {user};)",
-        proof: Test("what_is_said_of_roles_and_databases"),
+        proof: Test("what_is_said_of_roles_and_databases", EACH),
     },
     // Where we go.
     Row {
@@ -151,7 +158,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Server,
         means: "there is no database {database} on this server",
         hint: "correct `database`, or `hostname` and `port` if it is on another server",
-        proof: Test("what_is_said_of_roles_and_databases"),
+        proof: Test("what_is_said_of_roles_and_databases", EACH),
     },
     Row {
         case: "database closed",
@@ -163,7 +170,7 @@ pub const ROWS: &[Row] = &[
         means: "the database {database} takes no connections",
         hint: "run: ALTER DATABASE {database} ALLOW_CONNECTIONS true; or, if its DROP DATABASE was interrupted, drop it \
                and correct the file",
-        proof: Test("what_is_said_of_roles_and_databases"),
+        proof: Test("what_is_said_of_roles_and_databases", EACH),
     },
     Row {
         case: "server too old",
@@ -186,7 +193,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Server,
         means: "the role {user} has as many connections as it may have",
         hint: "run: ALTER ROLE {user} CONNECTION LIMIT -1; slotd takes one for each database and a few more at times",
-        proof: Test("what_is_said_of_roles_and_databases"),
+        proof: Test("what_is_said_of_roles_and_databases", EACH),
     },
     Row {
         case: "database's connections",
@@ -197,7 +204,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Server,
         means: "the database {database} has as many connections as it may have",
         hint: "run: ALTER DATABASE {database} CONNECTION LIMIT -1; or end other connections to it",
-        proof: Test("what_is_said_of_roles_and_databases"),
+        proof: Test("what_is_said_of_roles_and_databases", EACH),
     },
     Row {
         case: "walsenders",
@@ -209,7 +216,7 @@ pub const ROWS: &[Row] = &[
         means: "the server has no walsender left",
         hint: "raise max_wal_senders above what SHOW max_wal_senders; says, and restart the server; each database takes one, \
                and so does each standby: SELECT pid, application_name, client_addr FROM pg_stat_replication;",
-        proof: Test("what_is_said_without_room"),
+        proof: Test("what_is_said_without_room", EACH),
     },
     Row {
         case: "connections",
@@ -222,7 +229,7 @@ pub const ROWS: &[Row] = &[
         hint: "end what is idle: SELECT pid, usename, application_name, state_change FROM pg_stat_activity WHERE state = \
                'idle' ORDER BY state_change; or raise max_connections above what SHOW max_connections; says, and restart the \
                server",
-        proof: Test("what_is_said_without_room"),
+        proof: Test("what_is_said_without_room", EACH),
     },
     // The publication.
     Row {
@@ -235,7 +242,7 @@ pub const ROWS: &[Row] = &[
         means: "the role {user} may not make the publication",
         hint: "run as a superuser: {known}; slotd uses a publication that exists. Or let {user} make it: GRANT CREATE ON \
                DATABASE {database} TO {user}; and have it own each table (all tables and whole schemas take a superuser)",
-        proof: Test("what_is_said_of_publications"),
+        proof: Test("what_is_said_of_publications", EACH),
     },
     Row {
         case: "publication of what is not there",
@@ -246,7 +253,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Publication,
         means: "a table that is to be published does not exist",
         hint: "correct `tables`, or create the table",
-        proof: Test("what_is_said_of_publications"),
+        proof: Test("what_is_said_of_publications", EACH),
     },
     Row {
         case: "publication of no schema",
@@ -257,7 +264,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Publication,
         means: "a schema that is to be published does not exist",
         hint: "correct `schemas` or `tables`, or create the schema",
-        proof: Test("what_is_said_of_publications"),
+        proof: Test("what_is_said_of_publications", EACH),
     },
     Row {
         case: "publication of what can't be published",
@@ -269,7 +276,7 @@ pub const ROWS: &[Row] = &[
         means: "what is to be published is a system table, temporary, unlogged, foreign, a view or a sequence",
         hint: "take it out of `tables` or `schemas`; a table that is unlogged can be made one that is not: ALTER TABLE … SET \
                LOGGED;",
-        proof: Test("what_is_said_of_publications"),
+        proof: Test("what_is_said_of_publications", EACH),
     },
     Row {
         case: "publication waits for a lock",
@@ -281,7 +288,7 @@ pub const ROWS: &[Row] = &[
         means: "another session has locked a table that is to be published",
         hint: "end what holds a lock on one of the tables, a schema change or a vacuum, or wait for it: SELECT pid, \
                relation::regclass, mode FROM pg_locks WHERE relation IS NOT NULL AND mode LIKE '%Exclusive%' AND granted;",
-        proof: Test("what_is_said_of_publications"),
+        proof: Test("what_is_said_of_publications", EACH),
     },
     Row {
         case: "read only",
@@ -292,7 +299,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Server,
         means: "the server has become a standby",
         hint: "give `hostname` of the server that is the primary now",
-        proof: Test("what_is_said_of_publications"),
+        proof: Test("what_is_said_of_publications", EACH),
     },
     // The slot.
     Row {
@@ -305,7 +312,7 @@ pub const ROWS: &[Row] = &[
         means: "the server has no replication slot left",
         hint: "drop one that nobody uses: SELECT pg_drop_replication_slot('NAME'); the slots are: {known}; or raise \
                max_replication_slots above what SHOW max_replication_slots; says, and restart the server",
-        proof: Test("what_is_said_without_room"),
+        proof: Test("what_is_said_without_room", EACH),
     },
     Row {
         case: "wal_level",
@@ -317,7 +324,7 @@ pub const ROWS: &[Row] = &[
         means: "the server writes too little WAL for logical decoding",
         hint: "run: ALTER SYSTEM SET wal_level = 'logical'; and restart the server (on RDS: set rds.logical_replication = 1 \
                in its parameter group and reboot)",
-        proof: Test("what_is_said_without_room"),
+        proof: Test("what_is_said_without_room", EACH),
     },
     Row {
         case: "slot waits",
@@ -330,7 +337,7 @@ pub const ROWS: &[Row] = &[
         hint: "end the transactions that are open, since making a slot waits for all of them: SELECT pid, usename, \
                xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL; SELECT gid, prepared FROM \
                pg_prepared_xacts;",
-        proof: Test("what_is_said_of_slots"),
+        proof: Test("what_is_said_of_slots", EACH),
     },
     Row {
         case: "no pgoutput",
@@ -342,7 +349,7 @@ pub const ROWS: &[Row] = &[
         means: "the server can't load its plugin pgoutput",
         hint: "install the server whole (pgoutput.so is a part of it), or run: ALTER SYSTEM RESET dynamic_library_path; \
                SELECT pg_reload_conf();",
-        proof: Test("what_is_said_of_slots"),
+        proof: Test("what_is_said_of_slots", EACH),
     },
     Row {
         case: "no right to advance",
@@ -353,7 +360,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Privilege,
         means: "the role {user} may not use replication slots",
         hint: "run: ALTER ROLE {user} REPLICATION; (on RDS: GRANT rds_replication TO {user};)",
-        proof: Test("what_is_said_of_slots"),
+        proof: Test("what_is_said_of_slots", EACH),
     },
     Row {
         case: "slot held",
@@ -365,7 +372,7 @@ pub const ROWS: &[Row] = &[
         means: "another session holds the slot",
         hint: "end the session of that pid, or wait for it: SELECT pid, application_name, client_addr FROM \
                pg_stat_replication;",
-        proof: Test("what_is_said_of_slots"),
+        proof: Test("what_is_said_of_slots", EACH),
     },
     Row {
         case: "slot gone",
@@ -376,7 +383,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Server,
         means: "the slot was dropped at this moment",
         hint: "nothing to do: it is looked for again, and reported as `lost` if it is gone",
-        proof: Test("what_is_said_of_slots"),
+        proof: Test("what_is_said_of_slots", EACH),
     },
     Row {
         case: "slot not usable",
@@ -387,7 +394,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Server,
         means: "the slot has become one that can't be used: invalidated, or made anew by somebody else",
         hint: "nothing to do: it is looked at again, and what is wrong with it is told then",
-        proof: Test("what_is_said_of_slots"),
+        proof: Test("what_is_said_of_slots", EACH),
     },
     // The stream.
     Row {
@@ -399,7 +406,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::PublicationGap,
         means: "the publication did not exist when the next change was made",
         hint: "`slotd resume NAME --accept-gap` goes on behind it; making the publication now does not help",
-        proof: Test("what_is_said_of_streams"),
+        proof: Test("what_is_said_of_streams", BEFORE_18),
     },
     // The server goes.
     Row {
@@ -411,7 +418,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Connection,
         means: "the session was ended: the server is being stopped, or somebody called pg_terminate_backend",
         hint: "nothing to do if the server is being restarted; slotd connects again by itself",
-        proof: Test("what_is_said_of_streams"),
+        proof: Test("what_is_said_of_streams", EACH),
     },
     Row {
         case: "crash of another process",
@@ -433,7 +440,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Connection,
         means: "the server is starting, stopping or recovering",
         hint: "nothing to do if the server is being restarted; its log says how far it is",
-        proof: Test("what_is_said_without_room"),
+        proof: Test("what_is_said_without_room", EACH),
     },
     Row {
         case: "a database that is being dropped",
@@ -457,7 +464,7 @@ pub const ROWS: &[Row] = &[
         means: "the role {user} lacks a right that roles have by default",
         hint: "grant {user} what the server's message names: GRANT SELECT ON … TO {user}; for a catalog, GRANT EXECUTE ON \
                FUNCTION … TO {user}; for a function",
-        proof: Test("what_is_said_of_the_rest"),
+        proof: Test("what_is_said_of_the_rest", EACH),
     },
     Row {
         case: "cancelled",
@@ -469,7 +476,7 @@ pub const ROWS: &[Row] = &[
         means: "the server was too slow for a question of slotd's, or somebody cancelled it",
         hint: "see what the server is busy with: SELECT pid, state, wait_event_type, wait_event, query FROM \
                pg_stat_activity WHERE state <> 'idle';",
-        proof: Test("what_is_said_of_the_rest"),
+        proof: Test("what_is_said_of_the_rest", EACH),
     },
     Row {
         case: "locked",
@@ -481,7 +488,7 @@ pub const ROWS: &[Row] = &[
         means: "another session has locked what slotd asks for",
         hint: "end it, or wait for it: SELECT pid, relation::regclass, mode FROM pg_locks WHERE relation IS NOT NULL AND \
                mode LIKE '%Exclusive%' AND granted;",
-        proof: Test("what_is_said_of_the_rest"),
+        proof: Test("what_is_said_of_the_rest", EACH),
     },
     Row {
         case: "disk full",
@@ -551,7 +558,7 @@ pub const ROWS: &[Row] = &[
         reason: Reason::Server,
         means: "the server does not know what slotd asks for",
         hint: "report this with the answer of SELECT version(); the slot is kept and nothing is lost",
-        proof: Test("what_is_said_of_the_rest"),
+        proof: Test("what_is_said_of_the_rest", EACH),
     },
     Row {
         case: "a feature that the server does not have",
@@ -578,5 +585,5 @@ pub(super) const UNKNOWN: Row = Row {
     means: "the server refused for a reason that slotd does not know",
     hint: "look up the SQLSTATE in the manual's appendix of error codes, and the server's log at this time; slotd tries again \
            by itself, and the slot is kept",
-    proof: Test("what_is_said_of_the_rest"),
+    proof: Test("what_is_said_of_the_rest", EACH),
 };

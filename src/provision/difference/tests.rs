@@ -1,17 +1,7 @@
-use std::path::Path;
-
 use super::*;
-use crate::config;
 use crate::ident::{PublicationName, TableName};
 use crate::provision::made::MadeFilter;
-
-fn database(keys: &str) -> Database {
-    let text =
-        format!("[[postgres_databases]]\nname = \"shop\"\nurl = \"postgresql://slotd:x@127.0.0.1/shop\"\n{keys}\n");
-    let config = config::parse(Path::new("slotd.toml"), &text, &|_| None)
-        .map_err(|mistakes| mistakes.render(config::Style::Plain));
-    (*config.unwrap().databases[0]).clone()
-}
+use crate::provision::testing::database;
 
 fn name(name: &str) -> TableName {
     TableName { schema: "public".to_owned(), table: name.to_owned() }

@@ -1,26 +1,17 @@
 //! The plan as a table: what there is, what is wished, what follows.
 
-use std::path::Path;
-
 use super::*;
-use crate::config::{self, DeclaredTable, Publish};
+use crate::config::{DeclaredTable, Publish};
 use crate::ident::TableName;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{ServerFacts, SlotFacts, SlotHolder};
 use crate::postgres::identity::{Unpublishable, Why};
 use crate::postgres::publication::PublishedTable;
 use crate::postgres::trouble::Class;
+use crate::provision::testing::database;
 use crate::status::{Reason, Trouble};
 
 const OWN: &str = "slotd/0123456789abcdef";
-
-fn database(keys: &str) -> Database {
-    let text =
-        format!("[[postgres_databases]]\nname = \"shop\"\nurl = \"postgresql://slotd:x@127.0.0.1/shop\"\n{keys}\n");
-    let config = config::parse(Path::new("slotd.toml"), &text, &|_| None)
-        .map_err(|mistakes| mistakes.render(config::Style::Plain));
-    (*config.unwrap().databases[0]).clone()
-}
 
 fn table(schema: &str, table: &str) -> TableName {
     TableName { schema: schema.to_owned(), table: table.to_owned() }

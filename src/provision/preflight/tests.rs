@@ -1,22 +1,13 @@
-use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::config;
 use crate::ident::TableName;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::ServerFacts;
 use crate::postgres::preflight::Limit;
 use crate::provision::plan;
+use crate::provision::testing::database;
 use crate::stream::Holes;
-
-fn database(keys: &str) -> Database {
-    let text =
-        format!("[[postgres_databases]]\nname = \"shop\"\nurl = \"postgresql://slotd:x@127.0.0.1/shop\"\n{keys}\n");
-    let config = config::parse(Path::new("slotd.toml"), &text, &|_| None)
-        .map_err(|mistakes| mistakes.render(config::Style::Plain));
-    (*config.unwrap().databases[0]).clone()
-}
 
 /// A server that has neither publication nor slot.
 fn server() -> ServerFacts {

@@ -161,7 +161,7 @@ fn what_a_slot_retains_is_told_with_the_time_that_is_left_and_with_who_holds_it(
         sentence,
         "slot slotd_shop retains 60 MB of WAL, 60 % of its budget of 100 MB, and reaches it in about 2 h, at 2 MB a second"
     );
-    assert_eq!(hint, "enable the database or drop its slot");
+    assert!(hint.starts_with("slotd enable shop, or slotd drop shop"), "{hint}");
     let (_, sentence, _) = first_row(disabled(), of(160, 160));
     assert_eq!(sentence, "slot slotd_shop retains 160 MB of WAL, 160 % of its budget of 100 MB, and is over it");
 

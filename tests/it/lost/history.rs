@@ -9,18 +9,20 @@ use crate::support::{Cluster, Options, Slotd, lines_of, lsn_of};
 
 #[tokio::test]
 async fn another_cluster_at_the_same_address_is_told() {
-    let mut scene = Scene::begin(18, Options::default()).await;
-    let other = Cluster::start(18, &Options { own_identifier: true, ..Options::default() });
-    other.execute("postgres", &format!("CREATE DATABASE {}", scene.dbname)).await;
-    other.execute(&scene.dbname, "CREATE TABLE items (id int PRIMARY KEY)").await;
-    let create = format!("SELECT pg_create_logical_replication_slot('{}', 'pgoutput')", scene.slot());
-    other.execute(&scene.dbname, &format!("CREATE PUBLICATION {} FOR ALL TABLES", scene.slot())).await;
-    other.execute(&scene.dbname, &create).await;
-    scene.slotd.configure(&other.entry(&scene.dbname));
-    scene.slotd.sighup();
-    scene.is_lost("other_cluster").await;
-    scene.cluster = other;
-    scene.resumes("other_cluster").await;
+    for major in [15, 18] {
+        let mut scene = Scene::begin(major, Options::default()).await;
+        let other = Cluster::start(major, &Options { own_identifier: true, ..Options::default() });
+        other.execute("postgres", &format!("CREATE DATABASE {}", scene.dbname)).await;
+        other.execute(&scene.dbname, "CREATE TABLE items (id int PRIMARY KEY)").await;
+        let create = format!("SELECT pg_create_logical_replication_slot('{}', 'pgoutput')", scene.slot());
+        other.execute(&scene.dbname, &format!("CREATE PUBLICATION {} FOR ALL TABLES", scene.slot())).await;
+        other.execute(&scene.dbname, &create).await;
+        scene.slotd.configure(&other.entry(&scene.dbname));
+        scene.slotd.sighup();
+        scene.is_lost("other_cluster").await;
+        scene.cluster = other;
+        scene.resumes("other_cluster").await;
+    }
 }
 
 #[tokio::test]
@@ -139,21 +141,23 @@ async fn a_promotion_behind_us_goes_on_without_a_gap() {
 
 #[tokio::test]
 async fn a_file_that_was_cut_is_told_and_the_rows_are_not_taken_for_delivered() {
-    let mut scene = Scene::begin(18, Options::default()).await;
-    scene.insert(2).await;
-    scene.delivered().await;
-    assert!(scene.slotd.sigterm().await.success());
-    let path = scene.slotd.state_dir().join(format!("changes/{}.jsonl", scene.dbname));
-    let text = std::fs::read_to_string(&path).unwrap();
-    let first = text.find('\n').unwrap() + 1;
-    std::fs::write(&path, &text[..first]).unwrap();
-    scene.slotd.start();
-    let last = scene.lines()[0]["metadata"]["commit_lsn"].as_u64().unwrap();
-    scene.is_lost("sink_behind").await;
-    scene.resumes("sink_behind").await;
-    assert_eq!(scene.told(), "1 sink_behind 900 ");
-    let (from, to) = scene.gap();
-    assert!(from == last && to > from, "{from} to {to}, and the file ends at {last}");
+    for major in [15, 18] {
+        let mut scene = Scene::begin(major, Options::default()).await;
+        scene.insert(2).await;
+        scene.delivered().await;
+        assert!(scene.slotd.sigterm().await.success());
+        let path = scene.slotd.state_dir().join(format!("changes/{}.jsonl", scene.dbname));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let first = text.find('\n').unwrap() + 1;
+        std::fs::write(&path, &text[..first]).unwrap();
+        scene.slotd.start();
+        let last = scene.lines()[0]["metadata"]["commit_lsn"].as_u64().unwrap();
+        scene.is_lost("sink_behind").await;
+        scene.resumes("sink_behind").await;
+        assert_eq!(scene.told(), "1 sink_behind 900 ");
+        let (from, to) = scene.gap();
+        assert!(from == last && to > from, "{from} to {to}, and the file ends at {last}");
+    }
 }
 
 #[tokio::test]

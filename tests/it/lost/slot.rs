@@ -7,22 +7,24 @@ use crate::support::{Cluster, Options, Slotd, lines_of, lsn_of};
 
 #[tokio::test]
 async fn a_slot_that_is_dropped_while_it_streams_is_missing() {
-    let mut scene = Scene::begin(18, Options::default()).await;
-    let slot = scene.slot();
-    // slotd comes back within milliseconds; dropping goes on until it wins.
-    let drop = format!(
-        "DO $$ BEGIN LOOP
-            PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}' AND active;
-            BEGIN PERFORM pg_drop_replication_slot('{slot}'); EXIT; EXCEPTION WHEN object_in_use THEN NULL; END;
-        END LOOP; END $$"
-    );
-    scene.sql(&drop).await;
-    scene.insert(2).await;
-    scene.is_lost("slot_missing").await;
-    let exists = format!("SELECT 1 FROM pg_replication_slots WHERE slot_name = '{slot}'");
-    assert_eq!(scene.cluster.value("postgres", &exists).await, None, "made anew in silence");
-    scene.resumes("slot_missing").await;
-    assert_eq!(scene.told(), "1 slot_missing 900 ");
+    for major in [15, 18] {
+        let mut scene = Scene::begin(major, Options::default()).await;
+        let slot = scene.slot();
+        // slotd comes back within milliseconds; dropping goes on until it wins.
+        let drop = format!(
+            "DO $$ BEGIN LOOP
+                PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}' AND active;
+                BEGIN PERFORM pg_drop_replication_slot('{slot}'); EXIT; EXCEPTION WHEN object_in_use THEN NULL; END;
+            END LOOP; END $$"
+        );
+        scene.sql(&drop).await;
+        scene.insert(2).await;
+        scene.is_lost("slot_missing").await;
+        let exists = format!("SELECT 1 FROM pg_replication_slots WHERE slot_name = '{slot}'");
+        assert_eq!(scene.cluster.value("postgres", &exists).await, None, "made anew in silence");
+        scene.resumes("slot_missing").await;
+        assert_eq!(scene.told(), "1 slot_missing 900 ");
+    }
 }
 
 #[tokio::test]
@@ -47,28 +49,32 @@ async fn a_slot_that_the_server_invalidates_is_named_with_its_reason() {
 
 #[tokio::test]
 async fn a_slot_that_was_advanced_behind_our_back_is_told() {
-    let mut scene = Scene::begin(15, Options::default()).await;
-    assert!(scene.slotd.sigterm().await.success());
-    scene.insert(2).await;
-    let slot = scene.slot();
-    scene.sql(&format!("SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())")).await;
-    scene.slotd.start();
-    scene.is_lost("slot_advanced").await;
-    scene.resumes("slot_advanced").await;
-    assert_eq!(scene.told(), "1 slot_advanced 900 ");
+    for major in [15, 18] {
+        let mut scene = Scene::begin(major, Options::default()).await;
+        assert!(scene.slotd.sigterm().await.success());
+        scene.insert(2).await;
+        let slot = scene.slot();
+        scene.sql(&format!("SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())")).await;
+        scene.slotd.start();
+        scene.is_lost("slot_advanced").await;
+        scene.resumes("slot_advanced").await;
+        assert_eq!(scene.told(), "1 slot_advanced 900 ");
+    }
 }
 
 #[tokio::test]
 async fn a_slot_that_was_dropped_and_made_again_by_hand_is_told() {
-    let mut scene = Scene::begin(18, Options::default()).await;
-    assert!(scene.slotd.sigterm().await.success());
-    scene.insert(2).await;
-    let slot = scene.slot();
-    scene.sql(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
-    scene.sql(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await;
-    scene.slotd.start();
-    scene.is_lost("slot_advanced").await;
-    scene.resumes("slot_advanced").await;
+    for major in [15, 18] {
+        let mut scene = Scene::begin(major, Options::default()).await;
+        assert!(scene.slotd.sigterm().await.success());
+        scene.insert(2).await;
+        let slot = scene.slot();
+        scene.sql(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
+        scene.sql(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await;
+        scene.slotd.start();
+        scene.is_lost("slot_advanced").await;
+        scene.resumes("slot_advanced").await;
+    }
 }
 
 #[tokio::test]

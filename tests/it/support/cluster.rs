@@ -1,10 +1,11 @@
 //! A cluster as tests use it: SQL, databases of their own, copies from colder days.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -48,6 +49,7 @@ impl Cluster {
     pub(crate) fn start(major: u32, options: &Options) -> Self {
         let mut server = Server::new(major, options).unwrap();
         server.start().unwrap();
+        note_version(server.port(), major);
         Self { server }
     }
 
@@ -178,4 +180,16 @@ async fn value(client: &Client, sql: &str) -> Option<String> {
         tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
         _ => None,
     })?
+}
+
+static VERSIONS_AT: Mutex<BTreeMap<u16, u32>> = Mutex::new(BTreeMap::new());
+
+/// What answers at `port` is of this version, or stands before a server that is.
+pub(crate) fn note_version(port: u16, major: u32) {
+    VERSIONS_AT.lock().unwrap().insert(port, major);
+}
+
+/// The version of what answers at `port`.
+pub(crate) fn version_at(port: u16) -> u32 {
+    VERSIONS_AT.lock().unwrap()[&port]
 }

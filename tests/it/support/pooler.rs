@@ -5,6 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::Instant;
 
 use super::Cluster;
+use super::cluster::{note_version, version_at};
 use super::guard::User;
 use super::server::{PATIENCE, free_port};
 
@@ -19,6 +20,7 @@ impl Pooler {
     /// Before `cluster`, on 127.0.0.1, once it takes connections.
     pub(crate) fn before(cluster: &Cluster) -> Self {
         let port = free_port().unwrap();
+        note_version(port, version_at(cluster.port()));
         let users = cluster.put("pooler-users", "\"postgres\" \"\"\n").unwrap();
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\

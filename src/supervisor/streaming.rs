@@ -1,0 +1,136 @@
+//! What goes on beside a stream: the publication is looked at, commands are carried out, and what ends it is waited for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::ask::{Wish, not_disabled, not_lost};
+use super::database::{Keep, next, over_limit};
+use crate::config::Database;
+use crate::postgres::sync_standby;
+use crate::postgres::trouble::{Class, Diagnosis};
+use crate::provision::{Consent, Round};
+use crate::status::{Reason, Refusal, STEADY, State, Streak, Trouble};
+use crate::stream::{End, Pipeline, Started};
+
+/// How often the publication of a database that streams is looked at.
+const CHECK_PERIOD: Duration = Duration::from_secs(60);
+/// How old an answer about synchronous standbys may be, so that many streams that are held up ask as one.
+const FRESH: Duration = Duration::from_millis(100);
+
+impl Keep {
+    /// Streams, and looks at the publication every so often.
+    pub(super) async fn stream(&mut self, started: Started, stop: &CancellationToken) -> End {
+        let Self { pipeline, asks, poke, seen, backoff, made, .. } = self;
+        let Pipeline { database, connector, reporter, unacknowledged, .. } = &*pipeline;
+        let own = connector.application_name();
+        let first = CHECK_PERIOD.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
+        let mut checks = interval_at(Instant::now() + first, CHECK_PERIOD);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let system_identifier = started.system_identifier();
+        let round = Round { database, connector, reporter, made, system_identifier };
+        let streaming = pipeline.run(started, stop);
+        let mut over = seen.clone();
+        let sync_standby = async {
+            loop {
+                // What the guard saw may be older than the stream; one that does not answer has not changed.
+                let told = tokio::select! {
+                    refusal = next(seen, |seen| {
+                        sync_standby::refusal(database, &seen.synchronous_standby_names, own)
+                    }) => Some(refusal),
+                    () = unacknowledged.notified(), if !database.allow_sync_standby => None,
+                };
+                let refusal = match connector.synchronous_standby_names(&database.connection, FRESH).await {
+                    Ok(names) => sync_standby::refusal(database, &names, own),
+                    Err(_) => told,
+                };
+                if let Some(refusal) = refusal {
+                    break refusal;
+                }
+            }
+        };
+        // A connect that breaks at once again is no success, nor is a stream whose sink takes nothing.
+        let steady = async {
+            loop {
+                sleep(STEADY).await;
+                if reporter.status().condition.state() == State::Streaming {
+                    break;
+                }
+            }
+        };
+        // What is done then is done once the stream has ended.
+        let over = over_limit(&mut over, database);
+        tokio::pin!(streaming, sync_standby, steady, over);
+        let mut is_steady = false;
+        let mut blind = Streak::default();
+        loop {
+            let mut ask = None;
+            tokio::select! {
+                biased;
+                end = &mut streaming => return end,
+                diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
+                () = &mut over => return End::Trouble(over_its_budget(database)),
+                Some(asked) = asks.recv() => ask = Some(asked),
+                () = &mut steady, if !is_steady => {
+                    is_steady = true;
+                    backoff.reset();
+                    reporter.tries(0, None);
+                    continue;
+                }
+                _ = checks.tick() => {}
+                () = poke.notified() => {}
+            }
+            let checking = async {
+                if let Some(ask) = ask {
+                    let outcome = match ask.wish {
+                        Wish::Drop => Err(not_disabled()),
+                        Wish::Resume(_) => Err(not_lost()),
+                        Wish::Apply(consent) => {
+                            let applied = round.apply_publication(consent, true).await;
+                            applied.map_err(|Diagnosis { trouble, .. }| {
+                                Refusal::Failed(format!("{} ({})", trouble.sentence, trouble.hint))
+                            })
+                        }
+                    };
+                    ask.answer(outcome);
+                }
+                round.check(Consent::from(database.provision)).await
+            };
+            let checked = tokio::select! {
+                biased;
+                end = &mut streaming => return end,
+                diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
+                checked = checking => checked,
+            };
+            match &checked {
+                Ok(_) => {
+                    if let Some(after) = blind.ended(Timestamp::now()) {
+                        reporter.info(None, &format!("the publication is looked at again{after}"));
+                    }
+                }
+                Err(Diagnosis { trouble, .. }) => {
+                    if let Some(times) = blind.failed(Timestamp::now()) {
+                        let sentence = format!("the publication can't be looked at{times}: {}", trouble.sentence);
+                        reporter.warn(&sentence, &trouble.hint);
+                    }
+                }
+            }
+            if let Ok(findings) = checked {
+                reporter.findings(findings);
+            }
+            reporter.round_done();
+        }
+    }
+}
+
+/// The stream was ended to free the disk.
+fn over_its_budget(database: &Database) -> Diagnosis {
+    let trouble = Trouble::new(
+        Reason::WalLimit,
+        format!("the slot {} retains all of its budget, and `on_wal_limit` is carried out", database.slot),
+        "nothing to do: it goes on by itself",
+    );
+    Diagnosis { class: Class::Retry, trouble }
+}
