@@ -221,6 +221,8 @@ mod tests {
             clock: Timestamp::UNIX_EPOCH,
             started: "today".to_owned(),
             wal_end: Lsn(1000),
+            connection_limit: None,
+            has_our_settings: true,
         };
         let slot: SlotFacts = serde_json::from_str(
             r#"{"slot_name": "s", "slot_type": "logical", "temporary": false, "confirmed_flush_lsn": "0/1", "plugin": "pgoutput"}"#,

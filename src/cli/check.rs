@@ -1,5 +1,6 @@
 //! `slotd check`.
 
+mod cluster;
 mod connect;
 
 use std::error::Error;

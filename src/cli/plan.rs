@@ -9,7 +9,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub(super) use look::{Looked, chosen, look};
+pub(super) use look::{Looked, Share, chosen, look};
 pub(super) use text::render;
 pub(super) use view::{By, Obstacle, Planned};
 

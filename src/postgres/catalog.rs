@@ -37,6 +37,10 @@ pub struct ServerFacts {
     pub started: String,
     /// The end of WAL; on a standby, of what it has received.
     pub wal_end: Lsn,
+    /// How many SQL sessions our role may have at once; `None` without a limit. Walsenders don't count.
+    pub connection_limit: Option<u32>,
+    /// Whether the settings of our SQL sessions hold. A pooler that is told to ignore `options` lets us in without them.
+    pub has_our_settings: bool,
 }
 
 /// Holds for 15 to 18.
@@ -48,7 +52,9 @@ const SERVER: &str = "\
                  else pg_current_wal_lsn() end)::text,
            current_setting('synchronous_standby_names'), pg_postmaster_start_time()::text,
            coalesce(extract(epoch from current_setting('idle_replication_slot_timeout', true)::interval), 0)::bigint,
-           (extract(epoch from clock_timestamp()) * 1000)::bigint";
+           (extract(epoch from clock_timestamp()) * 1000)::bigint,
+           (select rolconnlimit from pg_roles where rolname = current_user and not rolsuper and rolconnlimit >= 0),
+           current_setting('search_path') = '' and current_setting('lock_timeout') = '10s'";
 
 /// What the server is.
 ///
@@ -67,6 +73,8 @@ pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
         started: row.try_get(6)?,
         idle_replication_slot_timeout: u64::try_from(idle).ok().filter(|idle| *idle > 0).map(Duration::from_secs),
         clock: Timestamp::from_millisecond(row.try_get(8)?).unwrap_or_default(),
+        connection_limit: row.try_get::<_, Option<i32>>(9)?.map(i32::unsigned_abs),
+        has_our_settings: row.try_get(10)?,
     })
 }
 

@@ -16,14 +16,24 @@ use crate::ident::TableName;
 pub struct Allowed {
     /// `max_replication_slots`, and how many there are.
     pub slots: Limit,
-    /// `max_wal_senders`, and how many run.
+    /// `max_wal_senders`, and how many run; a session of ours that holds no slot is about to end or to stream, and does not
+    /// count.
     pub walsenders: Limit,
     /// Whether our role is a superuser.
     pub superuser: bool,
     /// Whether it may create in the database.
     pub may_create: bool,
-    /// Which of the declared tables it does not own, each with its owner.
-    pub not_owned: Vec<(TableName, String)>,
+    /// Which of the declared tables it does not own, nor of those that inherit from them.
+    pub not_owned: Vec<Anothers>,
+}
+
+/// A table of another role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anothers {
+    pub table: TableName,
+    pub owner: String,
+    /// Whether the owner is a superuser, of whom nobody should be made a member for a table's sake.
+    pub of_superuser: bool,
 }
 
 /// A limit and what is used of it.
@@ -41,19 +51,32 @@ impl Limit {
     }
 }
 
-/// Holds for 15 to 18; a role without further rights sees all of it. The owner is asked for as CREATE PUBLICATION does: a
-/// member of the owner owns.
+/// Holds for 15 to 18; a role without further rights sees all of it: of others' sessions the pid, of its own all. The owner is
+/// asked for as CREATE PUBLICATION does: a member of the owner owns, and what inherits from a table is published with it, but
+/// for the partitions of a partitioned one.
 const ALLOWED: &str = "\
+    with recursive tables(oid) as (
+        select to_regclass(name)::oid from unnest($1::text[]) name
+        union
+        select i.inhrelid from pg_inherits i join tables t on t.oid = i.inhparent
+          join pg_class parent on parent.oid = i.inhparent and parent.relkind <> 'p'),
+    anothers as (
+        select n.nspname::text as schema, c.relname::text as name, o.rolname::text as owner, o.rolsuper as of_superuser
+          from tables t join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace
+          join pg_roles o on o.oid = c.relowner
+         where not pg_has_role(c.relowner, 'USAGE'))
     select (select count(*) from pg_replication_slots)::int, current_setting('max_replication_slots')::int,
-           (select count(*) from pg_stat_get_wal_senders())::int, current_setting('max_wal_senders')::int,
+           (select count(*) from pg_stat_get_wal_senders() w
+             where not exists (select from pg_stat_get_activity(w.pid) a
+                                where a.application_name = current_setting('application_name'))
+                or exists (select from pg_replication_slots s where s.active_pid = w.pid))::int,
+           current_setting('max_wal_senders')::int,
            (select rolsuper from pg_roles where rolname = current_user),
            has_database_privilege(current_database(), 'CREATE'),
-           array(select at from unnest($1::text[]) with ordinality declared(name, at)
-                   join pg_class c on c.oid = to_regclass(name)
-                  where not pg_has_role(c.relowner, 'USAGE') order by at),
-           array(select pg_get_userbyid(c.relowner)::text from unnest($1::text[]) with ordinality declared(name, at)
-                   join pg_class c on c.oid = to_regclass(name)
-                  where not pg_has_role(c.relowner, 'USAGE') order by at)";
+           array(select schema from anothers order by schema, name),
+           array(select name from anothers order by schema, name),
+           array(select owner from anothers order by schema, name),
+           array(select of_superuser from anothers order by schema, name)";
 
 /// What the server allows to our role, of `tables` too.
 ///
@@ -64,13 +87,30 @@ pub async fn allowed(client: &Client, tables: &[TableName]) -> Result<Allowed, S
     let names: [Parameter<'_>; 1] = [(&names, Type::TEXT_ARRAY)];
     let row = answer("what the server allows", client.query_typed_one(ALLOWED, &names)).await?;
     let number = |at: usize| Ok::<_, SqlError>(row.try_get::<_, i32>(at)?.unsigned_abs());
-    let (at, owners): (Vec<i64>, Vec<String>) = (row.try_get(6)?, row.try_get(7)?);
-    let table = |at: i64| tables.get(usize::try_from(at - 1).ok()?).cloned();
+    let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(6)?, row.try_get(7)?);
+    let (owners, superusers): (Vec<String>, Vec<bool>) = (row.try_get(8)?, row.try_get(9)?);
+    let not_owned = schemas.into_iter().zip(names).zip(owners.into_iter().zip(superusers));
+    let not_owned = not_owned.map(|((schema, table), (owner, of_superuser))| Anothers {
+        table: TableName { schema, table },
+        owner,
+        of_superuser,
+    });
     Ok(Allowed {
         slots: Limit { used: number(0)?, most: number(1)? },
         walsenders: Limit { used: number(2)?, most: number(3)? },
         superuser: row.try_get(4)?,
         may_create: row.try_get(5)?,
-        not_owned: at.into_iter().zip(owners).filter_map(|(at, owner)| Some((table(at)?, owner))).collect(),
+        not_owned: not_owned.collect(),
     })
+}
+
+/// Which cluster it is, where no replication session can ask.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn system_identifier(client: &Client) -> Result<u64, SqlError> {
+    let sql = "select system_identifier::text from pg_control_system()";
+    let row = answer("the system identifier", client.query_typed_one(sql, &[])).await?;
+    // It is an unsigned number that the server shows as a signed one.
+    Ok(row.try_get::<_, &str>(0)?.parse::<i64>().map(i64::cast_unsigned).unwrap_or_default())
 }

@@ -147,13 +147,6 @@ fn findings(database: &Database, observed: &Observed) -> Vec<Finding> {
             hint: mend(database, found),
         });
     }
-    if observed.server.version >= 190_000 {
-        findings.push(Finding {
-            code: "server_version",
-            sentence: format!("PostgreSQL {} is newer than slotd knows", observed.server.version / 10_000),
-            hint: "look for a newer slotd".to_owned(),
-        });
-    }
     findings
 }
 

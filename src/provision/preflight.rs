@@ -14,15 +14,24 @@ pub struct Preflight {
     pub blocks: Vec<Finding>,
     /// What does no harm yet.
     pub warns: Vec<Finding>,
+    /// Whether it will take a replication slot that it has not.
+    pub takes_slot: bool,
+    /// Whether it will take a walsender that it has not.
+    pub takes_walsender: bool,
 }
 
 /// Looks at what `plan` is about to do on the server that `observed` is of and that allows `allowed`.
 #[must_use]
 pub fn preflight(database: &Database, observed: &Observed, plan: &Plan, allowed: &Allowed) -> Preflight {
-    let mut found = Preflight { blocks: Vec::new(), warns: warnings(database, observed) };
-    let makes_slot = plan.slot.contains(&SlotStep::Create) && database.status == Status::Active;
-    let frees_slot = plan.slot.contains(&SlotStep::Drop);
-    if makes_slot && !frees_slot && allowed.slots.is_used_up() {
+    let is_active = database.status == Status::Active;
+    let is_read = observed.slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
+    let mut found = Preflight {
+        blocks: Vec::new(),
+        warns: warnings(database, observed),
+        takes_slot: is_active && plan.slot.contains(&SlotStep::Create) && !plan.slot.contains(&SlotStep::Drop),
+        takes_walsender: is_active && !is_read,
+    };
+    if found.takes_slot && allowed.slots.is_used_up() {
         let most = allowed.slots.most;
         found.blocks.push(Finding {
             code: "no_free_slot",
@@ -34,8 +43,7 @@ pub fn preflight(database: &Database, observed: &Observed, plan: &Plan, allowed:
             ),
         });
     }
-    let is_read = observed.slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
-    if database.status == Status::Active && !is_read && allowed.walsenders.is_used_up() {
+    if found.takes_walsender && allowed.walsenders.is_used_up() {
         let most = allowed.walsenders.most;
         found.blocks.push(Finding {
             code: "no_free_walsender",
@@ -73,21 +81,23 @@ fn rights(database: &Database, allowed: &Allowed) -> Vec<Finding> {
     match database.scope.as_ref().unwrap_or(&Scope::AllTables) {
         Scope::Tables(_) if allowed.not_owned.is_empty() => {}
         Scope::Tables(_) => {
-            let tables: Vec<_> =
-                allowed.not_owned.iter().map(|(table, owner)| format!("{table} (of {owner})")).collect();
-            let mut owners: Vec<_> = allowed.not_owned.iter().map(|(_, owner)| quote_ident(owner)).collect();
+            let anothers = &allowed.not_owned;
+            let tables: Vec<_> = anothers.iter().map(|it| format!("{} (of {})", it.table, it.owner)).collect();
+            let mut owners: Vec<_> = anothers.iter().map(|it| quote_ident(&it.owner)).collect();
             owners.sort();
             owners.dedup();
+            let grant = if anothers.iter().any(|it| it.of_superuser) {
+                String::new()
+            } else {
+                format!("run: GRANT {} TO {user}; or ", owners.join(", "))
+            };
             found.push(Finding {
                 code: "not_the_owner",
                 sentence: format!(
                     "the role {user} does not own these tables, which publishing them takes: {}",
                     tables.join(", ")
                 ),
-                hint: format!(
-                    "run: GRANT {} TO {user}; or have their owner, or a superuser, run: {create};",
-                    owners.join(", ")
-                ),
+                hint: format!("{grant}have their owner, or a superuser, run: {create};"),
             });
         }
         scope @ (Scope::AllTables | Scope::Schemas(_)) => {
@@ -102,10 +112,20 @@ fn rights(database: &Database, allowed: &Allowed) -> Vec<Finding> {
     found
 }
 
-/// What the server will do to the slot some day.
+/// How many SQL sessions one database has at once at the most: of its round, of the guard, of its stream.
+const SQL_SESSIONS: u32 = 3;
+
+/// What the server is, and will do to the slot some day.
 fn warnings(database: &Database, observed: &Observed) -> Vec<Finding> {
     let server = &observed.server;
     let mut found = Vec::new();
+    if server.version >= 190_000 {
+        found.push(Finding {
+            code: "server_version",
+            sentence: format!("PostgreSQL {} is newer than slotd knows", server.version / 10_000),
+            hint: "look for a newer slotd".to_owned(),
+        });
+    }
     if let (Budget::Bytes(budget), Some(limit)) = (database.max_retained_wal, server.max_slot_wal_keep_size)
         && limit < budget
     {
@@ -120,8 +140,28 @@ fn warnings(database: &Database, observed: &Observed) -> Vec<Finding> {
                 "set max_retained_wal = \"{}MB\", or run: ALTER SYSTEM SET max_slot_wal_keep_size = {}; SELECT \
                  pg_reload_conf();",
                 limit >> 20,
-                quote_literal(&format!("{}MB", budget >> 20))
+                quote_literal(&format!("{}MB", budget.div_ceil(1 << 20)))
             ),
+        });
+    }
+    if !server.has_our_settings {
+        found.push(Finding {
+            code: "pooler",
+            sentence: "the settings of our SQL session do not hold, as behind a pooler that ignores `options`: no statement has \
+                       a limit there, and names mean what another search_path makes of them"
+                .to_owned(),
+            hint: "give `hostname` and `port` of the server itself, past PgBouncer or whatever stands before it".to_owned(),
+        });
+    }
+    if let Some(limit) = server.connection_limit.filter(|limit| *limit < SQL_SESSIONS) {
+        let user = quote_ident(&database.connection.username);
+        found.push(Finding {
+            code: "few_connections",
+            sentence: format!(
+                "the role {user} may have {limit} SQL sessions at once (CONNECTION LIMIT), and slotd takes up to \
+                 {SQL_SESSIONS}: it may learn late how its slot does"
+            ),
+            hint: format!("run: ALTER ROLE {user} CONNECTION LIMIT -1;"),
         });
     }
     let keeps = database.on_disable == OnDisable::Keep;
@@ -134,8 +174,8 @@ fn warnings(database: &Database, observed: &Observed) -> Vec<Finding> {
                  database is disabled",
                 age(timeout)
             ),
-            hint: "set on_disable = \"drain\" or \"drop\", or enable the database before; or run: ALTER SYSTEM RESET \
-                   idle_replication_slot_timeout; SELECT pg_reload_conf();"
+            hint: "set on_disable = \"drain\" or \"drop\", or enable the database before; or run: ALTER SYSTEM SET \
+                   idle_replication_slot_timeout = 0; SELECT pg_reload_conf();"
                 .to_owned(),
         });
     }

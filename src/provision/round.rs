@@ -71,7 +71,7 @@ impl Round<'_> {
         for _ in 0..LOOKS {
             let (visit, observed) = self.look().await.map_err(Refusal::Trouble)?;
             let plan = self.plan(&observed, known, holes);
-            let Preflight { blocks, warns } = self.preflight(&observed, &plan);
+            let Preflight { blocks, warns, .. } = self.preflight(&observed, &plan);
             let Plan { publication, slot: mut steps, mut refusals, mut findings } = plan;
             findings.extend(warns);
             refusals.extend(self.refuse_by_policy(publication.as_ref(), &steps, consent));

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 
-use super::view::Planned;
+use super::view::{By, Planned};
 use crate::cli::failure::{Exit, Failure};
-use crate::config::{Config, Database};
+use crate::config::{Config, Connection, Database};
 use crate::daemon;
 use crate::ident::DatabaseName;
 use crate::lsn::Lsn;
+use crate::postgres::preflight::{self, Allowed};
 use crate::postgres::trouble::{self, Step};
-use crate::postgres::{ConnectError, Connector};
+use crate::postgres::{Connector, SystemIdentity};
 use crate::provision::made::Made;
-use crate::provision::{Preflight, observe, plan, preflight};
+use crate::provision::{self, Preflight, observe, plan};
 use crate::status::{Reason, Trouble};
 use crate::storage::{Disk, SharedStorage};
 use crate::stream::Holes;
@@ -22,6 +23,8 @@ use crate::supervisor::overrides::Overrides;
 
 /// How many databases are looked at at once.
 const AT_ONCE: usize = 8;
+/// `too_many_connections`, of walsenders too.
+const FULL: &str = "53300";
 
 /// What is known from before, and how to connect.
 struct Known {
@@ -34,6 +37,17 @@ struct Known {
 pub(in crate::cli) struct Looked {
     pub(in crate::cli) planned: Planned,
     pub(in crate::cli) reached: bool,
+    /// Its share of the server, once that is known.
+    pub(in crate::cli) share: Option<Share>,
+}
+
+/// What a database will take of its cluster, and what there is.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Share {
+    pub(in crate::cli) system_identifier: u64,
+    pub(in crate::cli) takes_slot: bool,
+    pub(in crate::cli) takes_walsender: bool,
+    pub(in crate::cli) allowed: Allowed,
 }
 
 /// The databases of `config` that `names` names; all, if it names none.
@@ -74,35 +88,61 @@ pub(in crate::cli) async fn look(config: &Config, databases: &[Arc<Database>]) -
 
 async fn one(database: &Database, known: &Known) -> Looked {
     match observed(database, known).await {
-        Ok(planned) => Looked { planned, reached: true },
+        Ok((planned, share)) => Looked { planned, reached: true, share: Some(share) },
         Err(trouble) => {
             let reached = !matches!(trouble.reason, Reason::Connection);
-            Looked { planned: Planned::unseen(database, &trouble), reached }
+            Looked { planned: Planned::unseen(database, &trouble), reached, share: None }
         }
     }
 }
 
-async fn observed(database: &Database, known: &Known) -> Result<Planned, Trouble> {
+/// What can be seen of a database. Where no replication session is to be had, all but that is.
+async fn observed(database: &Database, known: &Known) -> Result<(Planned, Share), Trouble> {
     let Known { connector, made, recorded } = known;
     let to = &database.connection;
-    let connect = |error: ConnectError| trouble::of_connect(&error, to).trouble;
-    let mut replication = connector.replication(to).await.map_err(connect)?;
-    let system = replication.identify_system().await;
-    let system = system.map_err(|error| trouble::of_replication(Step::Observe, &error, to).trouble)?;
-    drop(replication);
-    let sql = connector.sql(to).await.map_err(connect)?;
-    let made = made.publication(system.system_identifier, &to.database, &database.publication);
-    let observed = observe(&sql, database, made).await;
-    let observed = observed.map_err(|error| trouble::of_sql(Step::Observe, &error, to).trouble)?;
-    let delivered: Option<Lsn> = recorded.of(&database.slot, system.system_identifier);
+    let refused = |error| trouble::of_sql(Step::Observe, &error, to).trouble;
+    let identified = identify(connector, to).await;
+    let sql = match (connector.sql(to).await, &identified) {
+        (Ok(sql), _) => sql,
+        (Err(_), Err(trouble)) => return Err(trouble.clone()),
+        (Err(error), Ok(_)) => return Err(trouble::of_connect(&error, to).trouble),
+    };
+    let system_identifier = match &identified {
+        Ok(system) => system.system_identifier,
+        Err(_) => preflight::system_identifier(&sql).await.map_err(refused)?,
+    };
+    let made = made.publication(system_identifier, &to.database, &database.publication);
+    let observed = observe(&sql, database, made).await.map_err(refused)?;
+    let allowed = match &observed.allowed {
+        Some(allowed) => allowed.clone(),
+        None => preflight::allowed(&sql, &[]).await.map_err(refused)?,
+    };
+    let delivered: Option<Lsn> = recorded.of(&database.slot, system_identifier);
     let plan = plan(database, &observed, delivered.is_some(), Holes::Refuse, connector.application_name());
-    let preflight = preflight(database, &observed, &plan, &observed.allowed.clone().unwrap_or_default());
-    let preflight = if observed.allowed.is_some() { preflight } else { Preflight { blocks: Vec::new(), ..preflight } };
+    let preflight = provision::preflight(database, &observed, &plan, &allowed);
+    let Preflight { takes_slot, takes_walsender, .. } = preflight;
     let unbounded = observed.server.max_slot_wal_keep_size.is_none();
-    let mut planned = Planned::of(database, &observed, plan, delivered).with(preflight);
-    planned.slot_of = Some((system.system_identifier, database.slot.clone()));
+    let mut planned = Planned::of(database, &observed, plan, delivered);
+    if let Err(trouble) = identified {
+        // That there is no walsender left is told by the preflight, if one is to be taken.
+        let is_full = trouble.sqlstate.is_some_and(|code| code.as_str() == FULL);
+        if !is_full || takes_walsender && !allowed.walsenders.is_used_up() {
+            planned.obstruct_first(&trouble);
+        }
+        // Nothing can be made then.
+        planned.steps.retain(|step| step.by == By::RecreateSlot);
+    }
+    planned = planned.with(preflight);
+    planned.slot_of = Some((system_identifier, database.slot.clone()));
     planned.unbounded = unbounded;
-    Ok(planned)
+    Ok((planned, Share { system_identifier, takes_slot, takes_walsender, allowed }))
+}
+
+/// Whether we may replicate is found out by doing it: not every server has that right in `rolreplication`.
+async fn identify(connector: &Connector, to: &Connection) -> Result<SystemIdentity, Trouble> {
+    let mut replication = connector.replication(to).await.map_err(|error| trouble::of_connect(&error, to).trouble)?;
+    let system = replication.identify_system().await;
+    system.map_err(|error| trouble::of_replication(Step::Observe, &error, to).trouble)
 }
 
 /// Two entries that name one slot of one cluster, by two names of its server.

@@ -141,11 +141,16 @@ impl Planned {
     }
 
     /// The same with what the preflight found.
-    pub(in crate::cli) fn with(mut self, Preflight { blocks, warns }: Preflight) -> Self {
+    pub(in crate::cli) fn with(mut self, Preflight { blocks, warns, .. }: Preflight) -> Self {
         let obstacle = |Finding { code, sentence, hint }: Finding| Obstacle { reason: code, sentence, hint };
         self.obstacles.extend(blocks.into_iter().map(obstacle));
         self.findings.extend(warns);
         self
+    }
+
+    /// What stands in the way before all else.
+    pub(in crate::cli) fn obstruct_first(&mut self, trouble: &Trouble) {
+        self.obstacles.insert(0, obstacle(trouble));
     }
 
     /// One more thing that stands in the way.

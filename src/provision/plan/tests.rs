@@ -33,6 +33,8 @@ fn nothing() -> Observed {
             clock: jiff::Timestamp::UNIX_EPOCH,
             started: String::new(),
             wal_end: Lsn(1000),
+            connection_limit: None,
+            has_our_settings: true,
         },
         publication: None,
         made: None,

@@ -4,7 +4,7 @@ use super::*;
 use crate::ident::TableName;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::ServerFacts;
-use crate::postgres::preflight::Limit;
+use crate::postgres::preflight::{Anothers, Limit};
 use crate::provision::plan;
 use crate::provision::testing::database;
 use crate::stream::Holes;
@@ -21,6 +21,8 @@ fn server() -> ServerFacts {
         clock: jiff::Timestamp::UNIX_EPOCH,
         started: String::new(),
         wal_end: Lsn(1000),
+        connection_limit: None,
+        has_our_settings: true,
     }
 }
 
@@ -29,7 +31,7 @@ fn allowing() -> Allowed {
     Allowed { slots: free, walsenders: free, superuser: true, may_create: true, not_owned: Vec::new() }
 }
 
-fn found(keys: &str, server: ServerFacts, allowed: &Allowed) -> (Vec<&'static str>, Vec<&'static str>) {
+fn look(keys: &str, server: ServerFacts, allowed: &Allowed) -> Preflight {
     let observed = Observed {
         server,
         publication: None,
@@ -42,21 +44,27 @@ fn found(keys: &str, server: ServerFacts, allowed: &Allowed) -> (Vec<&'static st
     };
     let database = database(keys);
     let plan = plan(&database, &observed, false, Holes::Refuse, "slotd/1");
-    let Preflight { blocks, warns } = preflight(&database, &observed, &plan, allowed);
-    let codes = |found: &[Finding]| found.iter().map(|found| found.code).collect();
-    (codes(&blocks), codes(&warns))
+    preflight(&database, &observed, &plan, allowed)
+}
+
+fn codes(found: &[Finding]) -> Vec<&'static str> {
+    found.iter().map(|found| found.code).collect()
+}
+
+fn anothers(owner: &str, of_superuser: bool) -> Anothers {
+    let table = TableName { schema: "public".to_owned(), table: "a".to_owned() };
+    Anothers { table, owner: owner.to_owned(), of_superuser }
 }
 
 #[test]
 fn all_that_a_role_lacks_is_told_at_once() {
     let plain = Allowed { superuser: false, ..allowing() };
-    let table = TableName { schema: "public".to_owned(), table: "a".to_owned() };
     let used_up = Limit { used: 10, most: 10 };
     let nothing = Allowed {
         slots: used_up,
         walsenders: used_up,
         may_create: false,
-        not_owned: vec![(table, "owner".to_owned())],
+        not_owned: vec![anothers("owner", false)],
         ..plain
     };
     for (keys, allowed, codes) in [
@@ -68,7 +76,26 @@ fn all_that_a_role_lacks_is_told_at_once() {
         // Nothing is made of a disabled one but its publication.
         ("status = \"disabled\"\ntables = [\"a\"]", &nothing, &["may_not_create", "not_the_owner"]),
     ] {
-        assert_eq!(found(keys, server(), allowed).0, codes, "{keys}, {allowed:?}");
+        let found = look(keys, server(), allowed);
+        assert_eq!(self::codes(&found.blocks), codes, "{keys}, {allowed:?}");
+        let is_active = !keys.contains("disabled");
+        assert_eq!((found.takes_slot, found.takes_walsender), (is_active, is_active), "{keys}");
+    }
+}
+
+#[test]
+fn nobody_is_told_to_grant_a_superuser() {
+    for (owners, grants) in [
+        (vec![anothers("owner", false)], "run: GRANT owner TO slotd; or have "),
+        (
+            vec![anothers("b", false), anothers("Owner", false), anothers("b", false)],
+            "run: GRANT \"Owner\", b TO slotd; or ",
+        ),
+        (vec![anothers("owner", false), anothers("postgres", true)], "have their owner, or a superuser, run: CREATE "),
+    ] {
+        let allowed = Allowed { superuser: false, not_owned: owners, ..allowing() };
+        let hint = &look("tables = [\"a\"]", server(), &allowed).blocks[0].hint;
+        assert!(hint.starts_with(grants), "{hint}");
     }
 }
 
@@ -82,7 +109,12 @@ fn what_the_server_will_do_some_day_is_told() {
         ("", idle.clone(), &[]),
         ("status = \"disabled\"", idle.clone(), &["idle_timeout"]),
         ("status = \"disabled\"\non_disable = \"drop\"", idle, &[]),
+        ("", ServerFacts { connection_limit: Some(3), ..server() }, &[]),
+        ("", ServerFacts { connection_limit: Some(2), ..server() }, &["few_connections"]),
+        ("", ServerFacts { has_our_settings: false, ..server() }, &["pooler"]),
+        ("", ServerFacts { version: 189_999, ..server() }, &[]),
+        ("", ServerFacts { version: 190_000, ..server() }, &["server_version"]),
     ] {
-        assert_eq!(found(keys, server, &allowing()).1, codes, "{keys}");
+        assert_eq!(self::codes(&look(keys, server, &allowing()).warns), codes, "{keys}");
     }
 }

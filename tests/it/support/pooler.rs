@@ -19,12 +19,21 @@ pub(crate) struct Pooler {
 impl Pooler {
     /// Before `cluster`, on 127.0.0.1, once it takes connections.
     pub(crate) fn before(cluster: &Cluster) -> Self {
+        Self::with(cluster, "")
+    }
+
+    /// The same, that lets in whoever brings settings, and forgets them: what some do who are told of unknown parameters.
+    pub(crate) fn forgetting_settings(cluster: &Cluster) -> Self {
+        Self::with(cluster, "ignore_startup_parameters = options\n")
+    }
+
+    fn with(cluster: &Cluster, settings: &str) -> Self {
         let port = free_port().unwrap();
         note_version(port, version_at(cluster.port()));
         let users = cluster.put("pooler-users", "\"postgres\" \"\"\n").unwrap();
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = trust\nauth_file = {}\n",
+             unix_socket_dir =\nauth_type = trust\nauth_file = {}\n{settings}",
             cluster.port(),
             users.display()
         );
