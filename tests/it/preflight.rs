@@ -48,7 +48,8 @@ async fn codes(slotd: &Slotd, exit: i32) -> (Vec<String>, Vec<String>) {
 fn to_run(hint: &str) -> Vec<String> {
     let beginning = |words: &[&str]| -> Vec<String> {
         let from = |part: &str| words.iter().filter_map(|word| part.find(word)).min().map(|at| part[at..].to_owned());
-        hint.split(';').filter_map(from).collect()
+        // What is in parentheses is for other servers.
+        hint.split(';').filter(|part| !part.trim_start().starts_with('(')).filter_map(from).collect()
     };
     let statements = beginning(&["ALTER ", "GRANT ", "SELECT pg_"]);
     if statements.is_empty() { beginning(&["CREATE PUBLICATION"]) } else { statements }

@@ -12,7 +12,7 @@ use crate::ident::DatabaseName;
 use crate::lsn::Lsn;
 use crate::postgres::preflight::{self, Allowed};
 use crate::postgres::trouble::{self, Step};
-use crate::postgres::{Connector, SystemIdentity};
+use crate::postgres::{ConnectError, Connector, SystemIdentity, catalogue};
 use crate::provision::made::Made;
 use crate::provision::{self, Preflight, observe, plan};
 use crate::status::{Reason, Trouble};
@@ -20,11 +20,17 @@ use crate::storage::{Disk, SharedStorage};
 use crate::stream::Holes;
 use crate::stream::positions::{self, Recorded};
 use crate::supervisor::overrides::Overrides;
+use crate::wire::login::LoginError;
 
 /// How many databases are looked at at once.
 const AT_ONCE: usize = 8;
-/// `too_many_connections`, of walsenders too.
-const FULL: &str = "53300";
+
+/// Why there is no replication session.
+struct Unidentified {
+    trouble: Trouble,
+    /// All walsenders run: those of this command may be among them.
+    is_full: bool,
+}
 
 /// What is known from before, and how to connect.
 struct Known {
@@ -104,7 +110,7 @@ async fn observed(database: &Database, known: &Known) -> Result<(Planned, Share)
     let identified = identify(connector, to).await;
     let sql = match (connector.sql(to).await, &identified) {
         (Ok(sql), _) => sql,
-        (Err(_), Err(trouble)) => return Err(trouble.clone()),
+        (Err(_), Err(why)) => return Err(why.trouble.clone()),
         (Err(error), Ok(_)) => return Err(trouble::of_connect(&error, to).trouble),
     };
     let system_identifier = match &identified {
@@ -123,12 +129,9 @@ async fn observed(database: &Database, known: &Known) -> Result<(Planned, Share)
     let Preflight { takes_slot, takes_walsender, .. } = preflight;
     let unbounded = observed.server.max_slot_wal_keep_size.is_none();
     let mut planned = Planned::of(database, &observed, plan, delivered);
-    if let Err(trouble) = identified {
-        // That there is no walsender left is told by the preflight, if one is to be taken.
-        let is_full = trouble.sqlstate.is_some_and(|code| code.as_str() == FULL);
-        if !is_full || takes_walsender && !allowed.walsenders.is_used_up() {
-            planned.obstruct_first(&trouble);
-        }
+    // Whether a walsender is left to one who takes one is counted, in the preflight.
+    if let Err(Unidentified { trouble, is_full: false }) = identified {
+        planned.obstruct_first(&trouble);
         // Nothing can be made then.
         planned.steps.retain(|step| step.by == By::RecreateSlot);
     }
@@ -139,10 +142,16 @@ async fn observed(database: &Database, known: &Known) -> Result<(Planned, Share)
 }
 
 /// Whether we may replicate is found out by doing it: not every server has that right in `rolreplication`.
-async fn identify(connector: &Connector, to: &Connection) -> Result<SystemIdentity, Trouble> {
-    let mut replication = connector.replication(to).await.map_err(|error| trouble::of_connect(&error, to).trouble)?;
-    let system = replication.identify_system().await;
-    system.map_err(|error| trouble::of_replication(Step::Observe, &error, to).trouble)
+async fn identify(connector: &Connector, to: &Connection) -> Result<SystemIdentity, Unidentified> {
+    let mut replication = connector.replication(to).await.map_err(|error| Unidentified {
+        is_full: matches!(&error, ConnectError::Login(LoginError::Refused(server))
+            if catalogue::row(Step::ConnectReplication, server, to).case == "walsenders"),
+        trouble: trouble::of_connect(&error, to).trouble,
+    })?;
+    replication.identify_system().await.map_err(|error| Unidentified {
+        is_full: false,
+        trouble: trouble::of_replication(Step::Observe, &error, to).trouble,
+    })
 }
 
 /// Two entries that name one slot of one cluster, by two names of its server.
