@@ -18,7 +18,7 @@ pub struct Allowed {
     pub slots: Limit,
     /// `max_wal_senders`, and how many run.
     pub walsenders: Limit,
-    /// Whether our role is a superuser.
+    /// Whether our role is a superuser, or what a managed service has in its place.
     pub superuser: bool,
     /// Whether it may create in the database.
     pub may_create: bool,
@@ -46,7 +46,10 @@ impl Limit {
 const ALLOWED: &str = "\
     select (select count(*) from pg_replication_slots)::int, current_setting('max_replication_slots')::int,
            (select count(*) from pg_stat_get_wal_senders())::int, current_setting('max_wal_senders')::int,
-           (select rolsuper from pg_roles where rolname = current_user),
+           (select rolsuper from pg_roles where rolname = current_user)
+           or exists (select from pg_roles admin
+                       where admin.rolname in ('rds_superuser', 'cloudsqlsuperuser', 'alloydbsuperuser', 'azure_pg_admin')
+                         and pg_has_role(admin.oid, 'MEMBER')),
            has_database_privilege(current_database(), 'CREATE'),
            array(select at from unnest($1::text[]) with ordinality declared(name, at)
                    join pg_class c on c.oid = to_regclass(name)
