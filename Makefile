@@ -97,8 +97,10 @@ servers: ## Postgres 15 to 18, in .servers or $SLOTD_SERVERS
 tools: ## the other programs that tests run: strace, systemd-analyze, PgBouncer
 	@tests/servers.sh --tools
 
+# Most of what they do is to wait for servers, so there are more of them at once than cores.
 test: servers tools ## every test but the long ones, against Postgres 15 to 18
-	@$(CARGO) test $(FLAGS) --features faults --lib --test it </dev/null
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 2))} \
+		$(CARGO) test $(FLAGS) --features faults --lib --test it </dev/null
 
 test-long: servers tools ## the long tests and the fuzz targets, step by step; goes on where it stopped in this tree (FRESH=1: anew)
 	@FRESH=$(FRESH) CARGO="$(CARGO)" tests/long.sh

@@ -204,7 +204,9 @@ fn one(text: &mut String, orphan: &Shown, now: Timestamp) {
         (None, None) => "nobody reads it; since when and by whom it was, servers before 17 do not keep".to_owned(),
     };
     let _ = writeln!(text, "      client: {client}");
-    if orphan.named_like_ours {
+    if orphan.made_by_slotd {
+        let _ = writeln!(text, "      slotd made it: its entry was taken out of the file");
+    } else if orphan.named_like_ours {
         let _ =
             writeln!(text, "      it is named as slotd names slots: most likely its entry was taken out of the file");
     }

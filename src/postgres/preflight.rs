@@ -19,7 +19,7 @@ pub struct Allowed {
     /// `max_wal_senders`, and how many run; a session of ours that holds no slot is about to end or to stream, and does not
     /// count.
     pub walsenders: Limit,
-    /// Whether our role is a superuser.
+    /// Whether our role is a superuser, or what a managed service has in its place.
     pub superuser: bool,
     /// Whether it may create in the database.
     pub may_create: bool,
@@ -71,7 +71,10 @@ const ALLOWED: &str = "\
                                 where a.application_name = current_setting('application_name'))
                 or exists (select from pg_replication_slots s where s.active_pid = w.pid))::int,
            current_setting('max_wal_senders')::int,
-           (select rolsuper from pg_roles where rolname = current_user),
+           (select rolsuper from pg_roles where rolname = current_user)
+           or exists (select from pg_roles admin
+                       where admin.rolname in ('rds_superuser', 'cloudsqlsuperuser', 'alloydbsuperuser', 'azure_pg_admin')
+                         and pg_has_role(admin.oid, 'MEMBER')),
            has_database_privilege(current_database(), 'CREATE'),
            array(select schema from anothers order by schema, name),
            array(select name from anothers order by schema, name),

@@ -66,7 +66,8 @@ impl Round<'_> {
         let Self { database, reporter, .. } = *self;
         // The stream broke off because its publication is younger than the slot's position.
         let mut advance = holes == Holes::Accept(Reason::PublicationGap);
-        let mut unaltered = None;
+        // It is altered once: what differs all the same afterwards is a finding.
+        let (mut altered, mut unaltered) = (false, None);
         let mut anew = None;
         for _ in 0..LOOKS {
             let (visit, observed) = self.look().await.map_err(Refusal::Trouble)?;
@@ -86,8 +87,8 @@ impl Round<'_> {
                 reporter.findings(findings.iter().cloned().chain(blocks).collect());
             }
             let ours = observed.is_ours();
-            let publication = publication
-                .filter(|step| step.is_allowed(consent, ours) && (step.kind == Kind::Create || unaltered.is_none()));
+            let publication =
+                publication.filter(|step| step.is_allowed(consent, ours) && (step.kind == Kind::Create || !altered));
             if std::mem::take(&mut advance) && steps.is_empty() {
                 steps.push(SlotStep::Advance);
             }
@@ -107,6 +108,7 @@ impl Round<'_> {
             }
             if let Some(step) = publication {
                 let taken = apply_publication::publication(&step, &observed.unpublishable, ours, self, &visit).await;
+                altered |= step.kind != Kind::Create;
                 match (taken, step.kind) {
                     (Ok(()), _) => {}
                     (Err(refused), Kind::Create) => return Err(Refusal::Trouble(refused)),

@@ -67,7 +67,7 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
             sentence: format!("the sink stands at {position}, and the standby has replayed {}", server.wal_end),
         };
     }
-    if let Some(OpenGap { from, reason, .. }) = record.open_gap.clone() {
+    if let Some(OpenGap { from, reason, .. }) = record.open_gap.clone().filter(|_| !standing.bare) {
         return Judgement::Close { from, reason };
     }
     let confirmed = server.confirmed_flush_lsn;

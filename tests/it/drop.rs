@@ -77,7 +77,7 @@ async fn a_publication_of_somebody_else_stays_and_is_named() {
     let mut slotd = Slotd::run(&cluster.entry(&dbname));
     slotd.await_state(&dbname, "streaming").await;
     let said = says(&slotd, &["drop", &dbname, "--yes"], 0).await;
-    assert!(said.contains(&format!("slotd did not make it: DROP PUBLICATION slotd_{dbname};")), "{said}");
+    assert!(said.contains(&format!("slotd did not make it (DROP PUBLICATION slotd_{dbname};)")), "{said}");
     assert_eq!(cluster.value(&dbname, LEFT).await.as_deref(), Some("01"));
 }
 

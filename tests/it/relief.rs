@@ -277,3 +277,42 @@ async fn recreated_on(major: u32) {
     assert!(status.success(), "{said}");
     scene.slotd.await_state(&scene.dbname, "streaming").await;
 }
+
+/// Between what is written to the sink, to the store and to the server: one hole, with one beginning and one end.
+#[tokio::test]
+async fn wherever_it_dies_while_it_gives_up_there_is_one_hole_and_nothing_outside_of_it() {
+    for on_disable in ["drain", "drop"] {
+        let mut scene = Scene::begin(18, &format!("on_disable = \"{on_disable}\"")).await;
+        assert!(scene.slotd.sigterm().await.success());
+        let active = format!("{}{}\n", scene.cluster.entry(&scene.dbname), scene.keys);
+        let mut next = 1;
+        for point in ["FileWritten", "SidecarWritten", "SidecarSynced", "PositionsWritten", "PositionsSynced"] {
+            next += 1;
+            scene.insert(next).await;
+            let written = scene.cluster.value("postgres", "SELECT pg_current_wal_lsn()").await.unwrap();
+            scene.slotd.configure(&format!("{active}status = \"disabled\"\n"));
+            scene.slotd.set_env("SLOTD_CRASH_AT", &format!("{point}:1"));
+            scene.slotd.start();
+            scene.slotd.ended_at(point).await;
+            scene.slotd.unset_env("SLOTD_CRASH_AT");
+            scene.slotd.start();
+            let given_up = format!(
+                "SELECT count(*) = 0 OR bool_and(confirmed_flush_lsn >= '{written}') FROM pg_replication_slots"
+            );
+            scene.cluster.await_value("postgres", &given_up, "t").await;
+            scene.slotd.configure(&active);
+            scene.slotd.sighup();
+            scene.slotd.await_state(&scene.dbname, "streaming").await;
+            next += 1;
+            scene.insert(next).await;
+            scene.slotd.await_acknowledged(&scene.cluster, &scene.dbname).await;
+            assert!(scene.slotd.sigterm().await.success());
+            let told = scene.told();
+            assert!(told.ends_with(&format!("disabled( )disabled {next} ")), "{on_disable}, {point}: {told}");
+        }
+        let gaps = scene.gaps();
+        for pair in gaps.chunks(2) {
+            assert_eq!((&pair[0]["from"], &pair[0]["to"]), (&pair[1]["from"], &Value::Null), "{gaps:#?}");
+        }
+    }
+}

@@ -278,3 +278,20 @@ fn a_transaction_that_is_half_in_the_sink_goes_on_through_its_own_publication() 
         assert!(matches!(judgement, Judgement::Resume { .. }), "{judgement:?}");
     }
 }
+
+#[test]
+fn what_was_given_up_ends_where_the_slot_stands_unless_it_is_lost_for_another_reason() {
+    let open = OpenGap { from: Lsn(80), reason: "disabled".to_owned(), dropped: false };
+    let mut given_up = standing(None, Some(90));
+    given_up.record.as_mut().unwrap().open_gap = Some(open);
+    for confirmed in [90, 500] {
+        let close = Judgement::Close { from: Lsn(80), reason: "disabled".to_owned() };
+        assert_eq!(World { confirmed, ..World::default() }.judge(&given_up), close);
+    }
+    assert_eq!(end_of_sink(&given_up), Some(Lsn(80)), "whatever closes it names the same beginning");
+    assert_eq!(World { wal_end: 50, ..World::default() }.reason(&given_up), Reason::Diverged);
+    let bare = Standing { bare: true, ..given_up.clone() };
+    assert_eq!(World::default().reason(&bare), Reason::SinkBehind, "its files were taken away");
+    given_up.record.as_mut().unwrap().system_identifier = 8;
+    assert_eq!(World::default().reason(&given_up), Reason::OtherCluster);
+}
