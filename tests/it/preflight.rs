@@ -336,11 +336,17 @@ async fn two_entries_that_name_one_slot_of_one_cluster_are_told_by_both_names() 
     let first = slotd.await_until(&dbname, |health| told(health) || streams(health)).await;
     let second = slotd.await_until("twin", |health| told(health) || streams(health)).await;
     assert!(told(&first) != told(&second), "{first:#}\n{second:#}");
+    // Who has it says so as well, at its next look.
+    slotd.sighup();
+    let streaming = if told(&first) { "twin" } else { &dbname[..] };
+    let health = slotd.await_until(streaming, |health| health["findings"][0]["code"] == "shared_slot").await;
+    assert!(health["findings"][0]["sentence"].as_str().unwrap().contains("name one slot of one cluster"), "{health:#}");
     // Once that one is out of the file the slot is free for the other.
     let left = if told(&first) { (&entry, &dbname[..]) } else { (&other, "twin") };
     slotd.configure(&format!("{}slot_name = \"one_{dbname}\"\n", left.0));
     slotd.sighup();
-    slotd.await_state(left.1, "streaming").await;
+    let health = slotd.await_state(left.1, "streaming").await;
+    assert_eq!(health["findings"], serde_json::json!([]), "{health:#}");
 }
 
 #[tokio::test]
