@@ -78,6 +78,12 @@ pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
     })
 }
 
+/// The table that the column `name` names, schema and all; null if there is none. `to_regclass` fails where the role may not use
+/// the schema.
+pub(super) const OID_OF_NAME: &str = "\
+    (select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = (parse_ident(name))[1]::name and c.relname = (parse_ident(name))[2]::name)";
+
 /// Which standbys a COMMIT waits for.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::SqlError;
+use super::catalog::OID_OF_NAME;
 use super::sql::answer;
 use crate::config::{GeneratedColumns, Publication, Scope};
 use crate::ident::{PublicationName, TableName};
@@ -58,7 +59,8 @@ const EXISTING: &str = "
 const DECLARED: &str = "
     publication(all_tables, changes, via_root, generated) as (select $1::bool, $2::bool, $3::bool, $4::bool),
     descendants(oid, columns) as (
-        select to_regclass(t->>'name')::oid, t->'columns' from jsonb_array_elements($5::text::jsonb) t
+        select $oid_of_name, t->'columns'
+          from (select t->>'name', t from jsonb_array_elements($5::text::jsonb) t) declared(name, t)
         union
         select i.inhrelid, d.columns from pg_inherits i join descendants d on d.oid = i.inhparent),
     named(oid, listed, filtered) as (
@@ -199,7 +201,7 @@ async fn unpublishable(
     publication: &str,
     parameters: &[Parameter<'_>],
 ) -> Result<Vec<Unpublishable>, SqlError> {
-    let query = UNPUBLISHABLE.replace("$publication", publication);
+    let query = UNPUBLISHABLE.replace("$publication", publication).replace("$oid_of_name", OID_OF_NAME);
     answer("replica identities", client.query_typed(&query, parameters)).await?.iter().map(read).collect()
 }
 

@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::SqlError;
+use super::catalog::OID_OF_NAME;
 use super::identity::Parameter;
 use super::sql::answer;
 use crate::ident::TableName;
@@ -23,6 +24,8 @@ pub struct Allowed {
     pub superuser: bool,
     /// Whether it may create in the database.
     pub may_create: bool,
+    /// The schemas of declared tables that it may not use.
+    pub not_usable: Vec<String>,
     /// Which of the declared tables it does not own, nor of those that inherit from them.
     pub not_owned: Vec<Anothers>,
 }
@@ -56,7 +59,7 @@ impl Limit {
 /// for the partitions of a partitioned one.
 const ALLOWED: &str = "\
     with recursive tables(oid) as (
-        select to_regclass(name)::oid from unnest($1::text[]) name
+        select $oid_of_name from unnest($1::text[]) name
         union
         select i.inhrelid from pg_inherits i join tables t on t.oid = i.inhparent
           join pg_class parent on parent.oid = i.inhparent and parent.relkind <> 'p'),
@@ -79,7 +82,10 @@ const ALLOWED: &str = "\
            array(select schema from anothers order by schema, name),
            array(select name from anothers order by schema, name),
            array(select owner from anothers order by schema, name),
-           array(select of_superuser from anothers order by schema, name)";
+           array(select of_superuser from anothers order by schema, name),
+           array(select distinct n.nspname::text
+                   from tables t join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace
+                  where not has_schema_privilege(n.oid, 'USAGE') order by 1)";
 
 /// What the server allows to our role, of `tables` too.
 ///
@@ -88,7 +94,9 @@ const ALLOWED: &str = "\
 pub async fn allowed(client: &Client, tables: &[TableName]) -> Result<Allowed, SqlError> {
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     let names: [Parameter<'_>; 1] = [(&names, Type::TEXT_ARRAY)];
-    let row = answer("what the server allows", client.query_typed_one(ALLOWED, &names)).await?;
+    let row =
+        answer("what the server allows", client.query_typed_one(&ALLOWED.replace("$oid_of_name", OID_OF_NAME), &names))
+            .await?;
     let number = |at: usize| Ok::<_, SqlError>(row.try_get::<_, i32>(at)?.unsigned_abs());
     let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(6)?, row.try_get(7)?);
     let (owners, superusers): (Vec<String>, Vec<bool>) = (row.try_get(8)?, row.try_get(9)?);
@@ -103,6 +111,7 @@ pub async fn allowed(client: &Client, tables: &[TableName]) -> Result<Allowed, S
         walsenders: Limit { used: number(2)?, most: number(3)? },
         superuser: row.try_get(4)?,
         may_create: row.try_get(5)?,
+        not_usable: row.try_get(10)?,
         not_owned: not_owned.collect(),
     })
 }

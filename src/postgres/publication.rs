@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::SqlError;
+use super::catalog::OID_OF_NAME;
 use super::sql::answer;
 use crate::config::{DeclaredTable, GeneratedColumns, Publish};
 use crate::ident::{PublicationName, TableName};
@@ -134,7 +135,7 @@ pub async fn publication(client: &Client, name: &PublicationName) -> Result<Opti
 /// Holds for 15 to 18.
 const MISSING: &str = "\
     select array(select at from unnest($1::text[]) with ordinality declared(name, at)
-                  where to_regclass(name) is null order by at),
+                  where $oid_of_name is null order by at),
            array(select at from unnest($2::text[]) with ordinality declared(name, at)
                   where to_regnamespace(name) is null order by at)";
 
@@ -150,7 +151,8 @@ pub async fn missing(
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     let quoted: Vec<_> = schemas.iter().map(|schema| crate::ident::quote_ident(schema)).collect();
     let parameters: [super::identity::Parameter<'_>; 2] = [(&names, Type::TEXT_ARRAY), (&quoted, Type::TEXT_ARRAY)];
-    let row = answer("the declared tables", client.query_typed_one(MISSING, &parameters)).await?;
+    let query = MISSING.replace("$oid_of_name", OID_OF_NAME);
+    let row = answer("the declared tables", client.query_typed_one(&query, &parameters)).await?;
     Ok((picked(tables, row.try_get(0)?), picked(schemas, row.try_get(1)?)))
 }
 

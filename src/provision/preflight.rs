@@ -78,6 +78,15 @@ fn rights(database: &Database, allowed: &Allowed) -> Vec<Finding> {
             hint: format!("run: GRANT CREATE ON DATABASE {dbname} TO {user}; or have one who may run: {create};"),
         });
     }
+    if !allowed.not_usable.is_empty() {
+        let schemas: Vec<_> = allowed.not_usable.iter().map(|schema| quote_ident(schema)).collect();
+        let schemas = schemas.join(", ");
+        found.push(Finding {
+            code: "may_not_use_schema",
+            sentence: format!("the role {user} may not use the schema {schemas}, which publishing its tables takes"),
+            hint: format!("run: GRANT USAGE ON SCHEMA {schemas} TO {user}; or have one who may run: {create};"),
+        });
+    }
     match database.scope.as_ref().unwrap_or(&Scope::AllTables) {
         Scope::Tables(_) if allowed.not_owned.is_empty() => {}
         Scope::Tables(_) => {

@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::ask::{Ask, Wish, not_disabled, not_lost};
-use super::claims::{Claim, Claims};
+use super::claims::{Claim, Claims, Refused as Rival};
 use super::holders::Holders;
 use super::overrides::Override;
 use super::relief::{self, Relief};
 use crate::config::{Database, OnSlotLost, Status};
 use crate::guard::Seen;
+use crate::ident::DatabaseName;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, SlotFacts};
 use crate::postgres::slot_trouble;
@@ -25,7 +26,7 @@ use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::provision::made::Made;
 use crate::provision::{self, Consent, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
-use crate::status::{Condition, Holder, Reason, Refusal, Reply, State, Trouble};
+use crate::status::{Condition, Finding, Holder, Reason, Refusal, Reply, State, Trouble};
 use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
 
 /// A sink that takes longer to open is stuck, or recovers much: the slot is looked at meanwhile.
@@ -50,8 +51,8 @@ pub(super) struct Keep {
     pub(super) over: Option<Override>,
     holders: Holders,
     claims: Claims,
-    /// That its slot is no other database's.
-    claim: Mutex<Option<Claim>>,
+    /// That its slot is no other database's; or that it is.
+    pub(super) claim: Mutex<Option<Result<Claim, Rival>>>,
     pub(super) seen: watch::Receiver<Option<Seen>>,
     pub(super) made: Made,
     pub(super) asks: mpsc::Receiver<Ask>,
@@ -268,7 +269,7 @@ impl Keep {
         let round = self.round(opened.system_identifier());
         let ensured = round.ensure(&mut replication, opened.knows_slot(), holes, consent).await;
         let Ensured { ready, findings, visit } = ensured.map_err(|refused| self.note_holder(self.refused(refused)))?;
-        reporter.findings(findings);
+        reporter.findings(findings.into_iter().chain(shared(&self.claim, database)).collect());
         self.leave_to_other(&ready)?;
         let started = self.pipeline.start(opened, replication, &ready, holes, visit).await;
         let started = started.map_err(|end| self.note_holder(end))?;
@@ -278,24 +279,22 @@ impl Keep {
 
     /// Takes the slot for this database, unless another of the file has it under another name of the server.
     fn claim(&self, system_identifier: u64) -> Result<(), End> {
-        let Database { name, slot, .. } = &*self.pipeline.database;
+        let database = &*self.pipeline.database;
+        let Database { name, slot, .. } = database;
         let mut ours = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
-        if ours.as_ref().is_some_and(|claim| claim.is_of(system_identifier)) {
+        if let Some(Ok(claim)) = &*ours
+            && claim.is_of(system_identifier)
+        {
             return Ok(());
         }
-        match self.claims.take(system_identifier, slot.clone(), name) {
-            Ok(claim) => {
-                *ours = Some(claim);
-                Ok(())
-            }
-            Err(other) => {
-                let sentence =
-                    format!("{other} and {name} name one slot of one cluster, {slot}, by two names of its server");
-                let hint = "give one of them another `slot_name`, or take it out of the file";
-                let trouble = Trouble::new(Reason::SlotUnusable, sentence, hint);
-                Err(End::Trouble(Diagnosis { class: Class::Operator, trouble }))
-            }
-        }
+        // What was refused before counts no more.
+        *ours = None;
+        let taken = ours.insert(self.claims.take(system_identifier, slot.clone(), name));
+        taken.as_ref().map(|_| ()).map_err(|refused| {
+            let (sentence, hint) = one_slot(&refused.by, database);
+            let trouble = Trouble::new(Reason::SlotUnusable, sentence, hint);
+            End::Trouble(Diagnosis { class: Class::Operator, trouble })
+        })
     }
 
     pub(super) fn round(&self, system_identifier: u64) -> Round<'_> {
@@ -452,6 +451,21 @@ impl Keep {
         let slot = catalog::slots(&sql, &[&database.slot]).await.map_err(refused)?.pop();
         Ok((server, slot, facts.in_recovery))
     }
+}
+
+/// That another database of the file names the slot that this one has.
+pub(super) fn shared(claim: &Mutex<Option<Result<Claim, Rival>>>, database: &Database) -> Option<Finding> {
+    let claim = claim.lock().unwrap_or_else(PoisonError::into_inner);
+    let rival = claim.as_ref()?.as_ref().ok()?.rival()?;
+    let (sentence, hint) = one_slot(&rival, database);
+    Some(Finding { code: "shared_slot", sentence, hint: hint.to_owned() })
+}
+
+fn one_slot(other: &DatabaseName, Database { name, slot, .. }: &Database) -> (String, &'static str) {
+    (
+        format!("{other} and {name} name one slot of one cluster, {slot}, by two names of its server"),
+        "give one of them another `slot_name`, or take it out of the file",
+    )
 }
 
 /// Whether the guard last saw the slot over its budget by what we have not read.

@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{Wish, not_disabled, not_lost};
-use super::database::{Keep, next, over_limit};
+use super::database::{Keep, next, over_limit, shared};
 use crate::config::Database;
 use crate::postgres::sync_standby;
 use crate::postgres::trouble::{Class, Diagnosis};
@@ -23,7 +23,7 @@ const FRESH: Duration = Duration::from_millis(100);
 impl Keep {
     /// Streams, and looks at the publication every so often.
     pub(super) async fn stream(&mut self, started: Started, stop: &CancellationToken) -> End {
-        let Self { pipeline, asks, poke, seen, backoff, made, .. } = self;
+        let Self { pipeline, asks, poke, seen, backoff, made, claim, .. } = self;
         let Pipeline { database, connector, reporter, unacknowledged, .. } = &*pipeline;
         let own = connector.application_name();
         let first = CHECK_PERIOD.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
@@ -118,7 +118,7 @@ impl Keep {
                 }
             }
             if let Ok(findings) = checked {
-                reporter.findings(findings);
+                reporter.findings(findings.into_iter().chain(shared(claim, database)).collect());
             }
             reporter.round_done();
         }

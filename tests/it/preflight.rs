@@ -219,6 +219,7 @@ async fn a_walsender_is_missed_by_what_takes_one_and_not_by_what_has_one() {
         let (mut holder, slotd) = (Slotd::run(&entry(&first)), Slotd::new(&entry(&second)));
         let health = holder.await_state(&first, "streaming").await;
         assert_eq!(health["findings"], serde_json::json!([]), "its own session is none of the others: {health:#}");
+        assert!(!holder.log().contains("no walsender is left"), "{}", holder.log());
         assert_eq!(codes(&holder, 0).await.0, Vec::<String>::new());
         let (blocks, _) = found(&slotd, 1).await;
         assert_eq!(codes_of(&blocks), ["no_free_walsender"], "PostgreSQL {major}");
@@ -247,6 +248,22 @@ async fn what_many_databases_take_of_one_cluster_is_counted_together() {
     }
     await_codes(&slotd, &["unbounded_wal"]).await;
     says(&slotd, &["check", "--connect"], 0).await;
+}
+
+#[tokio::test]
+async fn a_schema_that_the_role_may_not_use_hides_nothing_else() {
+    for major in [15, 18] {
+        let mut cluster = Cluster::start(major, &Options::default());
+        let dbname = cluster.create_database().await;
+        let setup = "CREATE ROLE agent LOGIN REPLICATION; CREATE ROLE owner; CREATE SCHEMA sales AUTHORIZATION owner;
+                     CREATE TABLE sales.orders (id int PRIMARY KEY); ALTER TABLE sales.orders OWNER TO owner";
+        cluster.execute(&dbname, setup).await;
+        let entry = format!("{}tables = [\"sales.orders\"]\n", as_agent(&cluster.entry(&dbname)));
+        let slotd = Slotd::new(&entry);
+        let (blocks, _) = codes(&slotd, 1).await;
+        assert_eq!(blocks, ["may_not_create", "may_not_use_schema", "not_the_owner"], "PostgreSQL {major}");
+        mend_all(&mut cluster, &dbname, &slotd).await;
+    }
 }
 
 /// CREATE PUBLICATION asks for the owner of each table that inherits from a declared one, and of no partition.
@@ -336,11 +353,17 @@ async fn two_entries_that_name_one_slot_of_one_cluster_are_told_by_both_names() 
     let first = slotd.await_until(&dbname, |health| told(health) || streams(health)).await;
     let second = slotd.await_until("twin", |health| told(health) || streams(health)).await;
     assert!(told(&first) != told(&second), "{first:#}\n{second:#}");
+    // Who has it says so as well, at its next look.
+    slotd.sighup();
+    let streaming = if told(&first) { "twin" } else { &dbname[..] };
+    let health = slotd.await_until(streaming, |health| health["findings"][0]["code"] == "shared_slot").await;
+    assert!(health["findings"][0]["sentence"].as_str().unwrap().contains("name one slot of one cluster"), "{health:#}");
     // Once that one is out of the file the slot is free for the other.
     let left = if told(&first) { (&entry, &dbname[..]) } else { (&other, "twin") };
     slotd.configure(&format!("{}slot_name = \"one_{dbname}\"\n", left.0));
     slotd.sighup();
-    slotd.await_state(left.1, "streaming").await;
+    let health = slotd.await_state(left.1, "streaming").await;
+    assert_eq!(health["findings"], serde_json::json!([]), "{health:#}");
 }
 
 #[tokio::test]

@@ -28,7 +28,14 @@ fn server() -> ServerFacts {
 
 fn allowing() -> Allowed {
     let free = Limit { used: 1, most: 10 };
-    Allowed { slots: free, walsenders: free, superuser: true, may_create: true, not_owned: Vec::new() }
+    Allowed {
+        slots: free,
+        walsenders: free,
+        superuser: true,
+        may_create: true,
+        not_usable: Vec::new(),
+        not_owned: Vec::new(),
+    }
 }
 
 fn look(keys: &str, server: ServerFacts, allowed: &Allowed) -> Preflight {
@@ -64,6 +71,7 @@ fn all_that_a_role_lacks_is_told_at_once() {
         slots: used_up,
         walsenders: used_up,
         may_create: false,
+        not_usable: vec!["public".to_owned()],
         not_owned: vec![anothers("owner", false)],
         ..plain
     };
@@ -72,9 +80,17 @@ fn all_that_a_role_lacks_is_told_at_once() {
         ("", &plain, &["not_a_superuser"]),
         ("schemas = [\"a\"]", &plain, &["not_a_superuser"]),
         ("tables = [\"a\"]", &plain, &[]),
-        ("tables = [\"a\"]", &nothing, &["no_free_slot", "no_free_walsender", "may_not_create", "not_the_owner"]),
+        (
+            "tables = [\"a\"]",
+            &nothing,
+            &["no_free_slot", "no_free_walsender", "may_not_create", "may_not_use_schema", "not_the_owner"],
+        ),
         // Nothing is made of a disabled one but its publication.
-        ("status = \"disabled\"\ntables = [\"a\"]", &nothing, &["may_not_create", "not_the_owner"]),
+        (
+            "status = \"disabled\"\ntables = [\"a\"]",
+            &nothing,
+            &["may_not_create", "may_not_use_schema", "not_the_owner"],
+        ),
     ] {
         let found = look(keys, server(), allowed);
         assert_eq!(self::codes(&found.blocks), codes, "{keys}, {allowed:?}");
