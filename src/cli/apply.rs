@@ -52,9 +52,9 @@ pub(super) async fn apply(
     let done = if to_do.is_empty() {
         Vec::new()
     } else {
-        match here(&config, &to_do, allowed).await? {
-            Some(done) => done,
-            None => by_agent(&client::reach(context::sockets(socket)).await?, &to_do, allowed).await?,
+        match here(&config, &to_do, allowed).await {
+            Ok(done) => done,
+            Err(error) => by_agent(&command::agent_instead(&error, socket).await?, &to_do, allowed).await?,
         }
     };
     let mut exit = if unreached { Exit::NotReached } else { Exit::Done };
@@ -90,22 +90,15 @@ impl Allowed {
 
 type Done = Vec<(DatabaseName, Result<String, Failure>)>;
 
-/// Without an agent; `None` if one holds the state directory.
-async fn here(config: &Config, to_do: &[(Arc<Database>, &Planned)], allowed: Allowed) -> Result<Option<Done>, Failure> {
+/// Without an agent.
+async fn here(config: &Config, to_do: &[(Arc<Database>, &Planned)], allowed: Allowed) -> Result<Done, StartError> {
     let databases: Vec<_> = to_do.iter().map(|(database, _)| Arc::clone(database)).collect();
     let consent = Consent::of_operator(allowed.recreate_publication);
-    match daemon::apply(config, &databases, consent).await {
-        Ok(applied) => {
-            let done = |Applied { name, outcome }: Applied| {
-                let outcome =
-                    outcome.map_err(|trouble| Failure::new(Exit::Failed, trouble.sentence).hint(trouble.hint));
-                (name, outcome)
-            };
-            Ok(Some(applied.into_iter().map(done).collect()))
-        }
-        Err(StartError::Locked(_)) => Ok(None),
-        Err(error) => Err(command::not_here(&error)),
-    }
+    let done = |Applied { name, outcome }: Applied| {
+        let outcome = outcome.map_err(|trouble| Failure::new(Exit::Failed, trouble.sentence).hint(trouble.hint));
+        (name, outcome)
+    };
+    Ok(daemon::apply(config, &databases, consent).await?.into_iter().map(done).collect())
 }
 
 async fn by_agent(socket: &Path, to_do: &[(Arc<Database>, &Planned)], allowed: Allowed) -> Result<Done, Failure> {

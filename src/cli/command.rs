@@ -30,21 +30,31 @@ pub(super) async fn carry_out(
     match daemon::once(file, config, name, command).await {
         Ok(Ok(done)) => out::say(&done),
         Ok(Err(refusal)) => return Err(Failure::because(Exit::Failed, &refusal)),
-        Err(StartError::Locked(_)) => {
-            let socket = client::reach(context::sockets(socket)).await?;
+        Err(error) => {
+            let socket = agent_instead(&error, socket).await?;
             let answer = client::ask(&socket, Method::POST, &request.path, request.body).await?;
             out::say(&answer.done()?);
         }
-        Err(error) => return Err(not_here(&error)),
     }
     Ok(Exit::Done)
 }
 
+/// Where the agent listens that is to do what could not be done here; why it could not, if there is none.
+pub(super) async fn agent_instead(error: &StartError, socket: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match (error, client::reach(context::sockets(socket)).await) {
+        (StartError::Locked(_) | StartError::Foreign { .. }, Ok(socket)) => Ok(socket),
+        (StartError::Locked(_), Err(unreached)) => Err(unreached),
+        _ => Err(not_here(error)),
+    }
+}
+
 /// Why it can't be done here.
-pub(super) fn not_here(error: &StartError) -> Failure {
+fn not_here(error: &StartError) -> Failure {
     let failure = Failure::because(Exit::Failed, error);
     match error {
-        StartError::Foreign { uid, .. } => failure.hint(format!("run it as that user: sudo -u '#{uid}' slotd …")),
+        StartError::Foreign { uid, .. } => {
+            failure.hint(format!("start the agent, or run it as that user: sudo -u '#{uid}' slotd …"))
+        }
         _ => failure,
     }
 }

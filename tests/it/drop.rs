@@ -134,3 +134,21 @@ async fn a_drop_that_could_not_be_done_goes_on() {
     slotd.start();
     cluster.await_value(&dbname, LEFT, "00").await;
 }
+
+/// As root beside an agent of another user: what root wrote there the agent could not write any more.
+#[tokio::test]
+async fn the_state_directory_of_another_user_is_left_to_its_agent() {
+    let (cluster, dbname, mut slotd) = begin(18).await;
+    std::os::unix::fs::chown(slotd.state_dir(), Some(65_534), None)
+        .expect("this test needs the privilege to give files away (CAP_CHOWN): run it as root");
+    cluster.execute(&dbname, &format!("DROP PUBLICATION slotd_{dbname}")).await;
+    says(&slotd, &["apply", &dbname], 0).await;
+    assert_eq!(cluster.value(&dbname, LEFT).await.as_deref(), Some("11"));
+    says(&slotd, &["drop", &dbname, "--yes"], 0).await;
+    assert_eq!(cluster.value(&dbname, LEFT).await.as_deref(), Some("00"));
+    assert!(slotd.sigterm().await.success());
+    for args in [&["enable", &dbname][..], &["drop", &dbname, "--yes"]] {
+        let said = says(&slotd, args, 1).await;
+        assert!(said.contains("belongs to the user 65534") && said.contains("sudo -u '#65534'"), "{said}");
+    }
+}
