@@ -54,10 +54,22 @@ impl Limit {
     }
 }
 
-/// Holds for 15 to 18; a role without further rights sees all of it: of others' sessions the pid, of its own all. The owner is
-/// asked for as CREATE PUBLICATION does: a member of the owner owns, and what inherits from a table is published with it, but
-/// for the partitions of a partitioned one.
+/// Holds for 15 to 18; a role without further rights sees all of it: of others' sessions the pid, of its own all.
 const ALLOWED: &str = "\
+    select (select count(*) from pg_get_replication_slots())::int, current_setting('max_replication_slots')::int,
+           (select count(*) from pg_stat_get_wal_senders() w
+             where w.pid not in (select a.pid from pg_stat_get_activity(null) a
+                                  where a.application_name = current_setting('application_name'))
+                or w.pid in (select s.active_pid from pg_get_replication_slots() s where s.active_pid is not null))::int,
+           current_setting('max_wal_senders')::int,
+           current_setting('is_superuser') = 'on'
+           or exists (select from unnest('{rds_superuser,cloudsqlsuperuser,alloydbsuperuser,azure_pg_admin}'::text[]) admin
+                       where pg_has_role(to_regrole(admin), 'MEMBER')),
+           has_database_privilege(current_database(), 'CREATE')";
+
+/// Holds for 15 to 18. The owner is asked for as CREATE PUBLICATION does: a member of the owner owns, and what inherits from a
+/// table is published with it, but for the partitions of a partitioned one.
+const TABLES_ALLOWED: &str = "\
     with recursive tables(oid) as (
         select $oid_of_name from unnest($1::text[]) name
         union
@@ -68,18 +80,7 @@ const ALLOWED: &str = "\
           from tables t join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace
           join pg_roles o on o.oid = c.relowner
          where not pg_has_role(c.relowner, 'USAGE'))
-    select (select count(*) from pg_replication_slots)::int, current_setting('max_replication_slots')::int,
-           (select count(*) from pg_stat_get_wal_senders() w
-             where not exists (select from pg_stat_get_activity(w.pid) a
-                                where a.application_name = current_setting('application_name'))
-                or exists (select from pg_replication_slots s where s.active_pid = w.pid))::int,
-           current_setting('max_wal_senders')::int,
-           (select rolsuper from pg_roles where rolname = current_user)
-           or exists (select from pg_roles admin
-                       where admin.rolname in ('rds_superuser', 'cloudsqlsuperuser', 'alloydbsuperuser', 'azure_pg_admin')
-                         and pg_has_role(admin.oid, 'MEMBER')),
-           has_database_privilege(current_database(), 'CREATE'),
-           array(select schema from anothers order by schema, name),
+    select array(select schema from anothers order by schema, name),
            array(select name from anothers order by schema, name),
            array(select owner from anothers order by schema, name),
            array(select of_superuser from anothers order by schema, name),
@@ -92,28 +93,31 @@ const ALLOWED: &str = "\
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn allowed(client: &Client, tables: &[TableName]) -> Result<Allowed, SqlError> {
+    let row = answer("what the server allows", client.query_typed_one(ALLOWED, &[])).await?;
+    let number = |at: usize| Ok::<_, SqlError>(row.try_get::<_, i32>(at)?.unsigned_abs());
+    let allowed = Allowed {
+        slots: Limit { used: number(0)?, most: number(1)? },
+        walsenders: Limit { used: number(2)?, most: number(3)? },
+        superuser: row.try_get(4)?,
+        may_create: row.try_get(5)?,
+        ..Allowed::default()
+    };
+    if tables.is_empty() {
+        return Ok(allowed);
+    }
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     let names: [Parameter<'_>; 1] = [(&names, Type::TEXT_ARRAY)];
-    let row =
-        answer("what the server allows", client.query_typed_one(&ALLOWED.replace("$oid_of_name", OID_OF_NAME), &names))
-            .await?;
-    let number = |at: usize| Ok::<_, SqlError>(row.try_get::<_, i32>(at)?.unsigned_abs());
-    let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(6)?, row.try_get(7)?);
-    let (owners, superusers): (Vec<String>, Vec<bool>) = (row.try_get(8)?, row.try_get(9)?);
+    let query = TABLES_ALLOWED.replace("$oid_of_name", OID_OF_NAME);
+    let row = answer("what the server allows of the tables", client.query_typed_one(&query, &names)).await?;
+    let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(0)?, row.try_get(1)?);
+    let (owners, superusers): (Vec<String>, Vec<bool>) = (row.try_get(2)?, row.try_get(3)?);
     let not_owned = schemas.into_iter().zip(names).zip(owners.into_iter().zip(superusers));
     let not_owned = not_owned.map(|((schema, table), (owner, of_superuser))| Anothers {
         table: TableName { schema, table },
         owner,
         of_superuser,
     });
-    Ok(Allowed {
-        slots: Limit { used: number(0)?, most: number(1)? },
-        walsenders: Limit { used: number(2)?, most: number(3)? },
-        superuser: row.try_get(4)?,
-        may_create: row.try_get(5)?,
-        not_usable: row.try_get(10)?,
-        not_owned: not_owned.collect(),
-    })
+    Ok(Allowed { not_usable: row.try_get(4)?, not_owned: not_owned.collect(), ..allowed })
 }
 
 /// Which cluster it is, where no replication session can ask.

@@ -2,7 +2,8 @@
 //!
 //! A round of a database asks the server much and briefly, and an agent with hundreds of databases at one server must not
 //! take the connections that its applications need. So a round takes a turn, opens its SQL session and closes it before
-//! the turn ends. Nobody waits inside a turn for a transaction to end, and for a sink no longer than a tenth of a second.
+//! the turn ends. Nobody waits inside a turn for a sink, or for the transactions that a new slot waits for, longer than a tenth of
+//! a second.
 //! The guard's session, and those in which a stream looks up types or whether a COMMIT waits for it, take none.
 
 use std::collections::HashMap;

@@ -33,15 +33,15 @@ impl From<SqlError> for Undone {
     }
 }
 
-/// Takes `step`. Losing a race to another agent is success: the next look tells what there is. `before` are tables that
-/// can't be updated already.
+/// Takes `step`, and gives what there is then. Losing a race to another agent is success, and gives nothing: the next look tells
+/// what there is. `before` are tables that can't be updated already.
 pub(super) async fn publication(
     step: &PublicationStep,
     before: &[Unpublishable],
     ours: bool,
     round: &Round<'_>,
     sql: &SqlSession,
-) -> Result<(), Diagnosis> {
+) -> Result<Option<(PublicationFacts, MadePublication)>, Diagnosis> {
     let Round { database, reporter, made, system_identifier, .. } = *round;
     let Database { publication, connection: to, .. } = database;
     let intent = MadePublication {
@@ -67,7 +67,7 @@ pub(super) async fn publication(
                 }
             }
             return match undone {
-                Undone::Raced => Ok(()),
+                Undone::Raced => Ok(None),
                 Undone::Unpublishable(found) => Err(refusals::unpublishable(database, &found)),
                 Undone::Failed(SqlError::Server(error)) => {
                     Err(trouble::of_server(Step::CreatePublication, &error, to, &step.sql()))
@@ -78,8 +78,8 @@ pub(super) async fn publication(
     };
     reporter.info(None, &format!("{} the publication {publication}: {}", step.kind.done(), step.sql()));
     let noted = MadePublication { oid: Some(done.oid), filters: filters(database, &done), ..intent };
-    made.note_publication(noted).await.map_err(|error| unrecorded(&error))?;
-    Ok(())
+    made.note_publication(noted.clone()).await.map_err(|error| unrecorded(&error))?;
+    Ok(Some((done, noted)))
 }
 
 /// What there is after the statements, once that is committed.

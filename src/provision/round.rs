@@ -69,8 +69,13 @@ impl Round<'_> {
         // It is altered once: what differs all the same afterwards is a finding.
         let (mut altered, mut unaltered) = (false, None);
         let mut anew = None;
+        // What there is after what was done, where that is known without another look.
+        let mut known_after = None;
         for _ in 0..LOOKS {
-            let (visit, observed) = self.look().await.map_err(Refusal::Trouble)?;
+            let (visit, mut observed) = match known_after.take() {
+                Some(seen) => seen,
+                None => self.look().await.map_err(Refusal::Trouble)?,
+            };
             let plan = self.plan(&observed, known, holes);
             let Preflight { blocks, warns, .. } = self.preflight(&observed, &plan);
             let Plan { publication, slot: mut steps, mut refusals, mut findings } = plan;
@@ -106,23 +111,40 @@ impl Round<'_> {
                 }
                 _ => {}
             }
+            let mut is_known = true;
             if let Some(step) = publication {
                 let taken = apply_publication::publication(&step, &observed.unpublishable, ours, self, &visit).await;
                 altered |= step.kind != Kind::Create;
+                is_known = false;
                 match (taken, step.kind) {
-                    (Ok(()), _) => {}
+                    (Ok(Some((found, noted))), Kind::Create) => {
+                        is_known = true;
+                        observed.publication = Some(found);
+                        observed.made = Some(noted);
+                    }
+                    (Ok(_), _) => {}
                     (Err(refused), Kind::Create) => return Err(Refusal::Trouble(refused)),
                     // What is there can be streamed.
                     (Err(refused), Kind::Alter | Kind::Recreate) => unaltered = Some(refused),
                 }
             }
-            // What follows may wait for every transaction of the server.
-            drop(visit);
-            for step in steps {
-                apply_slot::slot(step, self, replication).await.map_err(Refusal::Trouble)?;
+            let (taken, visit) = visit.during(self.apply_slot(steps, replication)).await;
+            taken.map_err(Refusal::Trouble)?;
+            if let Some(visit) = visit.filter(|_| is_known) {
+                let slot = catalog::slots(&visit, &[&database.slot]).await;
+                let slot = slot.map_err(|error| trouble::of_sql(Step::Observe, &error, &database.connection));
+                let slot = slot.map_err(Refusal::Trouble)?.pop();
+                known_after = Some((visit, Observed { slot, allowed: None, ..observed }));
             }
         }
         Err(Refusal::Trouble(raced(database)))
+    }
+
+    async fn apply_slot(&self, steps: Vec<SlotStep>, replication: &mut ReplicationSession) -> Result<(), Diagnosis> {
+        for step in steps {
+            apply_slot::slot(step, self, replication).await?;
+        }
+        Ok(())
     }
 
     /// What is to be mended of a database that streams; alters its publication, if `consent` allows that.

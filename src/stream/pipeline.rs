@@ -37,8 +37,6 @@ use crate::wire::ServerError;
 
 /// How long the end of a copy may take on the server's side.
 const FAREWELL: Duration = Duration::from_secs(3);
-/// How long a turn at the server waits for the sinks.
-const VISIT: Duration = Duration::from_millis(100);
 
 /// What one slot's streams need, one after the other.
 #[derive(Debug, Clone)]
@@ -207,17 +205,8 @@ impl Pipeline {
         let to = &self.database.connection;
         let slot = &ready.slot;
         let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
-        let (start, visit) = {
-            let begun = self.begin_all(&mut opened, ready, holes);
-            tokio::pin!(begun);
-            match timeout(VISIT, &mut begun).await {
-                Ok(start) => (start?, Some(visit)),
-                Err(_) => {
-                    drop(visit);
-                    (begun.await?, None)
-                }
-            }
-        };
+        let (start, visit) = visit.during(self.begin_all(&mut opened, ready, holes)).await;
+        let start = start?;
         // Before the walsender begins to count how long we are silent.
         let sql = match visit {
             Some(visit) => visit,
