@@ -19,6 +19,7 @@ mod turns;
 pub mod types;
 mod visit;
 pub mod xid_holder;
+pub mod younger;
 
 pub use connector::{ConnectError, Connector};
 pub use history::{History, HistoryError};

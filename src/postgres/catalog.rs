@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
@@ -104,6 +105,9 @@ pub struct SlotFacts {
     pub temporary: bool,
     pub active_pid: Option<i32>,
     pub restart_lsn: Option<Lsn>,
+    /// Every transaction before it had ended before all that the slot still sends.
+    #[serde(default, deserialize_with = "xid")]
+    pub catalog_xmin: Option<u32>,
     /// `None` while the slot is still being made.
     pub confirmed_flush_lsn: Option<Lsn>,
     pub wal_status: Option<String>,
@@ -139,6 +143,12 @@ impl SlotFacts {
         let lost = self.wal_status.as_deref() == Some("lost") || self.conflicting == Some(true);
         self.invalidation_reason.as_deref().or_else(|| lost.then_some("wal_removed"))
     }
+}
+
+/// It comes as text.
+fn xid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let xid: Option<String> = Deserialize::deserialize(deserializer)?;
+    xid.map(|xid| xid.parse().map_err(D::Error::custom)).transpose()
 }
 
 /// Holds for 15 to 18.

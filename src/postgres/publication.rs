@@ -18,6 +18,8 @@ use crate::ident::{PublicationName, TableName};
 pub struct PublicationFacts {
     /// Another one of the same name has another.
     pub oid: u32,
+    /// The transaction that made it or altered it last.
+    pub xmin: u32,
     pub all_tables: bool,
     /// All tables of these are published.
     pub schemas: Vec<String>,
@@ -53,7 +55,7 @@ struct Row {
 /// Holds for 15 to 18.
 const PUBLICATION: &str = "\
     select p.oid, p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
-           to_jsonb(p)->>'pubgencols'
+           to_jsonb(p)->>'pubgencols', p.xmin::text
       from pg_publication p
      where p.pubname = $1";
 
@@ -101,6 +103,7 @@ pub async fn publication(client: &Client, name: &PublicationName) -> Result<Opti
     let generated_columns: Option<&str> = row.try_get(7)?;
     Ok(Some(PublicationFacts {
         oid,
+        xmin: row.try_get::<_, &str>(8)?.parse().unwrap_or_default(),
         all_tables,
         schemas,
         tables,

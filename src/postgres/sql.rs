@@ -1,10 +1,11 @@
 //! SQL sessions: `tokio-postgres` on a stream that we dialled.
 
 use std::error::Error as _;
-use std::future::{self, Ready};
+use std::future::{self, Ready, poll_fn};
 use std::io;
 use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::{self, SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection as Driver};
 
 use super::connector::{reveal, without_transaction_timeout};
 use super::{ConnectError, Connector};
@@ -58,6 +59,7 @@ impl From<tokio_postgres::Error> for SqlError {
 pub struct SqlSession {
     client: Client,
     connection: JoinHandle<()>,
+    warning: Arc<Mutex<Option<ServerError>>>,
 }
 
 /// How long the answer to one statement may take: a little longer than the server lets it run.
@@ -119,12 +121,22 @@ impl Connector {
         let (client, connection) = config.connect_raw(stream, Encrypted).await.map_err(refused)?;
         let late = without_transaction_timeout(connection.parameter("server_version").unwrap_or_default());
         // What ends the connection is told to whoever awaits a statement.
-        let connection = tokio::spawn(async move { drop(connection.await) });
-        let session = SqlSession { client, connection };
+        let warning = Arc::default();
+        let connection = tokio::spawn(run(connection, Arc::clone(&warning)));
+        let session = SqlSession { client, connection, warning };
         if let Some(statement) = late {
             session.batch_execute(statement).await.map_err(ConnectError::Sql)?;
         }
         Ok(session)
+    }
+}
+
+/// Runs a session to its end, and keeps the latest warning.
+async fn run(mut connection: Driver<DialledStream, DialledStream>, latest: Arc<Mutex<Option<ServerError>>>) {
+    while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+        if let AsyncMessage::Notice(warning) = message {
+            *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(ServerError::from_sql(&warning));
+        }
     }
 }
 
@@ -140,6 +152,12 @@ fn refused(error: tokio_postgres::Error) -> ConnectError {
 }
 
 impl SqlSession {
+    /// The latest warning of the server that was not taken before.
+    #[must_use]
+    pub fn take_warning(&self) -> Option<ServerError> {
+        self.warning.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Runs `statement`, which makes `what`.
     ///
     /// # Errors

@@ -6,11 +6,12 @@ use super::difference::{self, Differences};
 use super::made::MadePublication;
 use crate::config::{Database, Scope};
 use crate::ident::TableName;
-use crate::postgres::SqlError;
 use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
 use crate::postgres::identity::{self, Unpublishable};
 use crate::postgres::preflight::{self, Allowed};
 use crate::postgres::publication::{self, PublicationFacts};
+use crate::postgres::younger::is_younger;
+use crate::postgres::{SqlError, SqlSession};
 
 /// What the server has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Observed {
     /// What slotd knows of it, if slotd made or altered it.
     pub made: Option<MadePublication>,
     pub slot: Option<SlotFacts>,
+    /// Whether the slot, which nobody reads, stands before a change that the publication is too young for.
+    pub younger: bool,
     /// Tables that are published, or would be, and whose UPDATE and DELETE fail then.
     pub unpublishable: Vec<Unpublishable>,
     /// Those that would become such if the publication were altered into what is declared, as far as that is known before.
@@ -44,7 +47,7 @@ impl Observed {
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn observe(
-    client: &Client,
+    client: &SqlSession,
     database: &Database,
     made: Option<MadePublication>,
 ) -> Result<Observed, SqlError> {
@@ -76,7 +79,13 @@ pub async fn observe(
     } else {
         None
     };
-    Ok(Observed { server, publication, made, slot, unpublishable, unpublishable_then, allowed, missing })
+    let younger = match (&slot, &publication) {
+        (Some(slot), Some(publication)) if slot.active_pid.is_none() && slot.confirmed_flush_lsn.is_some() => {
+            is_younger(client, slot, publication, &database.publication).await?
+        }
+        _ => false,
+    };
+    Ok(Observed { server, publication, made, slot, younger, unpublishable, unpublishable_then, allowed, missing })
 }
 
 /// Whether the publication `found` is the one that `made` is about. An intent that was not completed has no oid, and what is then

@@ -83,7 +83,7 @@ pub fn plan(database: &Database, observed: &Observed, known: bool, holes: Holes,
     }
     if invalidated || observed.slot.is_none() {
         plan.slot.push(SlotStep::Create);
-    } else if observed.publication.is_none() {
+    } else if observed.publication.is_none() || observed.younger {
         plan.slot.push(SlotStep::Advance);
     }
     plan

@@ -156,6 +156,14 @@ fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Hol
         let sentence = format!("the slot {name} exists and its publication {publication} does not");
         return lost(Reason::PublicationGap, sentence);
     }
+    if observed.younger {
+        let (publication, confirmed) = (&database.publication, slot.confirmed_flush_lsn.unwrap_or_default());
+        let sentence = format!(
+            "the publication {publication} is younger than {confirmed}, where the slot {name} stands, and did not exist when the \
+             next change was made"
+        );
+        return lost(Reason::PublicationGap, sentence);
+    }
     None
 }
 

@@ -134,7 +134,7 @@ impl Round<'_> {
                 let slot = catalog::slots(&visit, &[&database.slot]).await;
                 let slot = slot.map_err(|error| trouble::of_sql(Step::Observe, &error, &database.connection));
                 let slot = slot.map_err(Refusal::Trouble)?.pop();
-                known_after = Some((visit, Observed { slot, allowed: None, ..observed }));
+                known_after = Some((visit, Observed { slot, younger: false, allowed: None, ..observed }));
             }
         }
         Err(Refusal::Trouble(raced(database)))

@@ -341,8 +341,7 @@ impl Reader {
             }
             Some(Backend::NoticeResponse(body)) => {
                 let notice = ServerError::from_fields(body.fields());
-                // 55000 is the code of other warnings too; the text may be in any language.
-                if notice.sqlstate == "55000" && notice.routine.as_deref() == Some("LoadPublications") {
+                if notice.skips_publication() {
                     return Err(ReadError::SkippedPublication);
                 }
                 // A failover slot waits for the physical slots of synchronized_standby_slots; its codes are those of others.

@@ -67,6 +67,13 @@ impl ServerError {
             routine: error.routine().map(str::to_owned),
         }
     }
+
+    /// Whether the server warns that changes are passed by, since the publication did not exist when they were made: 18 and
+    /// later. 55000 is the code of other warnings too, and the text may be in any language.
+    #[must_use]
+    pub fn skips_publication(&self) -> bool {
+        self.sqlstate == "55000" && self.routine.as_deref() == Some("LoadPublications")
+    }
 }
 
 impl Severity {

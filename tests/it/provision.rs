@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use slotd::net::resolve::Resolver;
+use slotd::postgres::Connector;
 use slotd::stream::Holes;
 use slotd::{config, provision};
 use tokio::time::Instant;
-use tokio_postgres::Client;
 
 use crate::support::{Cluster, Options, Slotd, VERSIONS};
 
@@ -332,12 +333,13 @@ async fn what_can_not_be_published_is_named() {
     }
 }
 
-/// What is said of drift against `keys`, with a session in the database.
-async fn drift(cluster: &Cluster, dbname: &str, client: &Client, keys: &str) -> String {
+/// What is said of drift against `keys`.
+async fn drift(cluster: &Cluster, dbname: &str, connector: &Connector, keys: &str) -> String {
     let text = format!("{}{keys}\n", cluster.entry(dbname));
     let config = config::parse(Path::new("/nowhere/slotd.toml"), &text, &|_| None).unwrap();
     let database = &config.databases[0];
-    let observed = provision::observe(client, database, None).await.unwrap();
+    let sql = connector.sql(&database.connection).await.unwrap();
+    let observed = provision::observe(&sql, database, None).await.unwrap();
     let findings = provision::plan(database, &observed, false, Holes::Refuse, "slotd/test").findings;
     findings.into_iter().map(|finding| finding.sentence).collect()
 }
@@ -351,7 +353,9 @@ async fn a_publication_that_leaves_rows_or_columns_out_or_adds_tables_has_drifte
                    CREATE TABLE grandchild (PRIMARY KEY (id)) INHERITS (child); CREATE SCHEMA sales; \
                    CREATE TABLE sales.t (id int PRIMARY KEY)";
         let dbname = database(cluster, sql).await;
-        let client = cluster.connect(&dbname).await;
+        let (client, patience) = (cluster.connect(&dbname).await, Duration::from_secs(60));
+        let connector =
+            Connector::new(Resolver::new(config::Resolver::Hickory), patience, patience, "slotd/test".to_owned());
         let publication = format!("slotd_{dbname}");
         for (has, keys, said) in [
             ("TABLE orders", "tables = [\"orders\"]", ""),
@@ -375,7 +379,7 @@ async fn a_publication_that_leaves_rows_or_columns_out_or_adds_tables_has_drifte
             ("TABLE orders WHERE (id > 5)", "", ""),
         ] {
             client.batch_execute(&format!("CREATE PUBLICATION {publication} FOR {has}")).await.unwrap();
-            let drift = drift(cluster, &dbname, &client, keys).await;
+            let drift = drift(cluster, &dbname, &connector, keys).await;
             assert!(
                 if said.is_empty() { drift.is_empty() } else { drift.contains(said) },
                 "{major}, {has}, {keys}: {drift}"

@@ -16,6 +16,7 @@ fn published(table: &str, columns: Option<&[&str]>, row_filter: Option<&str>) ->
 fn publication(tables: Vec<PublishedTable>) -> PublicationFacts {
     PublicationFacts {
         oid: 1,
+        xmin: 700,
         all_tables: false,
         schemas: Vec::new(),
         tables,

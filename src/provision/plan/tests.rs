@@ -39,6 +39,7 @@ fn nothing() -> Observed {
         publication: None,
         made: None,
         slot: None,
+        younger: false,
         unpublishable: Vec::new(),
         unpublishable_then: Vec::new(),
         allowed: None,
@@ -49,6 +50,7 @@ fn nothing() -> Observed {
 fn everything() -> Observed {
     let publication = PublicationFacts {
         oid: 16_400,
+        xmin: 700,
         all_tables: true,
         schemas: Vec::new(),
         tables: Vec::new(),
@@ -68,6 +70,7 @@ fn slot() -> SlotFacts {
         temporary: false,
         active_pid: None,
         restart_lsn: Some(Lsn(90)),
+        catalog_xmin: Some(701),
         confirmed_flush_lsn: Some(Lsn(100)),
         wal_status: Some("reserved".to_owned()),
         safe_wal_size: None,
@@ -248,6 +251,14 @@ fn a_slot_without_its_publication_is_a_gap() {
     let other = accept(Reason::SlotInvalidated);
     let gap = matches!(other.refusals[0], Refusal::Lost { reason: Reason::PublicationGap, .. });
     assert!(gap, "what was accepted is not what is the matter now: {other:?}");
+}
+
+#[test]
+fn a_publication_that_is_younger_than_the_slot_is_a_gap() {
+    let observed = Observed { younger: true, ..everything() };
+    assert_eq!(lost(&observed, false), Reason::PublicationGap);
+    let accepted = plan(&database(""), &observed, true, Holes::Accept(Reason::PublicationGap), OWN);
+    assert_eq!((accepted.refusals, accepted.slot), (vec![], vec![SlotStep::Advance]));
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn allowing() -> Allowed {
 
 fn look(keys: &str, server: ServerFacts, allowed: &Allowed) -> Preflight {
     let observed = Observed {
+        younger: false,
         server,
         publication: None,
         made: None,

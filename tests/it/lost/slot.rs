@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Scene;
-use crate::support::{Cluster, Options, Slotd, lines_of, lsn_of};
+use crate::support::{Cluster, Options, Slotd, VERSIONS, lines_of, lsn_of};
 
 #[tokio::test]
 async fn a_slot_that_is_dropped_while_it_streams_is_missing() {
@@ -90,6 +90,53 @@ async fn a_publication_that_was_made_anew_is_a_gap() {
         assert_eq!(scene.told(), "1 ", "PostgreSQL {major}");
         scene.resumes("publication_gap").await;
         assert_eq!(scene.told(), "1 publication_gap 900 ", "PostgreSQL {major}");
+    }
+}
+
+/// Before it is streamed, by whoever asks; and only if a change was made meanwhile.
+#[tokio::test]
+async fn a_publication_that_is_younger_than_its_slot_is_told_before_the_stream_runs_into_it() {
+    for major in VERSIONS {
+        let cluster = Cluster::start(major, &Options::default());
+        let dbname = cluster.create_database().await;
+        cluster.execute(&dbname, "CREATE TABLE items (id int PRIMARY KEY)").await;
+        let slot = format!("slotd_{dbname}");
+        let make_slot = format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')");
+        let make_publication = format!("CREATE PUBLICATION {slot} FOR ALL TABLES");
+        // Nothing was changed between the two, or the publication was altered alone.
+        cluster.execute(&dbname, &make_slot).await;
+        cluster.execute(&dbname, &make_publication).await;
+        let slotd = Slotd::new(&cluster.entry(&dbname));
+        for change in [
+            "SELECT 1".to_owned(),
+            "INSERT INTO items VALUES (1)".to_owned(),
+            format!("ALTER PUBLICATION {slot} SET (publish_via_partition_root = true)"),
+        ] {
+            cluster.execute(&dbname, &change).await;
+            let (status, said) = slotd.command_output(&["check", "--connect"]).await;
+            assert!(status.success(), "PostgreSQL {major}, {change}: {said}");
+        }
+        let make_anew = [
+            format!("SELECT pg_drop_replication_slot('{slot}'); DROP PUBLICATION {slot}"),
+            make_slot,
+            "INSERT INTO items VALUES (2)".to_owned(),
+            make_publication,
+            "INSERT INTO items VALUES (3)".to_owned(),
+        ];
+        for statement in make_anew {
+            cluster.execute(&dbname, &statement).await;
+        }
+        for command in ["plan", "check --connect"] {
+            let args: Vec<_> = command.split(' ').collect();
+            let (status, said) = slotd.command_output(&args).await;
+            assert!(!status.success() && said.contains("publication_gap"), "PostgreSQL {major}, {command}: {said}");
+        }
+        let mut scene = Scene { cluster, dbname, slotd };
+        scene.slotd.start();
+        let health = scene.is_lost("publication_gap").await;
+        assert!(health["sentence"].as_str().unwrap().contains("is younger than"), "{health:#}");
+        scene.resumes("publication_gap").await;
+        assert_eq!(scene.told(), "publication_gap 900 ", "PostgreSQL {major}");
     }
 }
 
