@@ -176,6 +176,20 @@ impl Round<'_> {
         }
     }
 
+    /// Tells all that stands in the way, where something else ended the round before it began. `known` says that the slot has
+    /// been streamed before.
+    ///
+    /// # Errors
+    /// The server refuses, or can't be reached.
+    pub async fn tell_all(&self, known: bool) -> Result<(), Diagnosis> {
+        let (_, observed) = self.look().await?;
+        let plan = self.plan(&observed, known, Holes::Refuse);
+        let Preflight { blocks, warns, .. } = self.preflight(&observed, &plan);
+        let refused = plan.refusals.into_iter().map(Finding::from);
+        self.reporter.findings(refused.chain(blocks).chain(plan.findings).chain(warns).collect());
+        Ok(())
+    }
+
     /// Makes or alters the publication, at the operator's word; `streams` says that a stream reads the slot meanwhile.
     /// Gives what was done, in a sentence.
     ///

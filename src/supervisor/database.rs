@@ -21,13 +21,14 @@ use crate::guard::Seen;
 use crate::ident::DatabaseName;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, SlotFacts};
-use crate::postgres::slot_trouble;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
+use crate::postgres::{ConnectError, preflight, slot_trouble};
 use crate::provision::made::Made;
 use crate::provision::{self, Consent, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
 use crate::status::{Condition, Finding, Holder, Reason, Refusal, Reply, State, Trouble};
 use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
+use crate::wire::login::LoginError;
 
 /// A sink that takes longer to open is stuck, or recovers much: the slot is looked at meanwhile.
 const OPEN_SOON: Duration = Duration::from_secs(1);
@@ -241,8 +242,10 @@ impl Keep {
             let trouble = Trouble::new(Reason::Starting, "connecting and comparing", "nothing to do");
             reporter.condition(Condition::Other(State::Provisioning, trouble));
         }
-        let connect = |error| End::Trouble(trouble::of_connect(&error, to));
-        let mut replication = connector.replication(to).await.map_err(connect)?;
+        let mut replication = match connector.replication(to).await {
+            Ok(replication) => replication,
+            Err(error) => return Err(self.without_replication(&error).await),
+        };
         let server = self.pipeline.identify(&mut replication).await?;
         self.claim(server.system_identifier())?;
         let opened = tokio::select! {
@@ -275,6 +278,29 @@ impl Keep {
         let started = started.map_err(|end| self.note_holder(end))?;
         self.holders.forget(database.connection.server(), database.slot.clone());
         Ok(started)
+    }
+
+    /// No replication session is to be had. Where that is for want of a right or a walsender, all that the server would refuse
+    /// besides is told too.
+    async fn without_replication(&self, error: &ConnectError) -> End {
+        let Pipeline { database, connector, positions, .. } = &self.pipeline;
+        let to = &database.connection;
+        let end = End::Trouble(trouble::of_connect(error, to));
+        let lets_in = matches!(error, ConnectError::Login(LoginError::Refused(server))
+            if matches!(server.sqlstate.as_str(), "42501" | "53300"));
+        if !lets_in {
+            return end;
+        }
+        let system_identifier = match connector.visit(to).await {
+            Ok(sql) => preflight::system_identifier(&sql).await.ok(),
+            Err(_) => None,
+        };
+        if let Some(system_identifier) = system_identifier {
+            let known = positions.delivered(&database.slot, system_identifier).is_some();
+            // What keeps us from asking that is told by the next round.
+            drop(self.round(system_identifier).tell_all(known).await);
+        }
+        end
     }
 
     /// Takes the slot for this database, unless another of the file has it under another name of the server.

@@ -192,7 +192,8 @@ pub const ROWS: &[Row] = &[
         class: Retry,
         reason: Reason::Server,
         means: "the role {user} has as many connections as it may have",
-        hint: "run: ALTER ROLE {user} CONNECTION LIMIT -1; slotd takes one for each database and a few more at times",
+        hint: "run: ALTER ROLE {user} CONNECTION LIMIT -1; slotd has up to three SQL sessions for a database at a \
+               time, and streams do not count",
         proof: Test("what_is_said_of_roles_and_databases", EACH),
     },
     Row {
