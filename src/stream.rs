@@ -24,5 +24,5 @@ mod relations;
 pub mod resume;
 mod sinks;
 
-pub use pipeline::{Anew, End, Holes, Identified, Opened, Pipeline, Ready, Started};
+pub use pipeline::{Anew, End, Former, Holes, Identified, Opened, Pipeline, Ready, Started};
 pub use sinks::NamedSink;

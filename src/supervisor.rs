@@ -10,6 +10,7 @@ mod ask;
 mod claims;
 mod database;
 mod disabled;
+mod former;
 mod holders;
 mod keeper;
 pub mod overrides;

@@ -71,7 +71,8 @@ async fn round(
     let system = replication.identify_system().await;
     let system = system.map_err(|error| trouble::of_replication(Step::Observe, &error, to).trouble)?;
     let system_identifier = system.system_identifier;
-    let round = Round { database, connector, reporter: &reporter, made, system_identifier };
+    let former = positions.former(&database.slot, system_identifier, &database.publication);
+    let round = Round { database, connector, reporter: &reporter, made, system_identifier, former };
     let publication = round.apply_publication(consent, false).await.map_err(|refused| refused.trouble)?;
     if database.status == Status::Disabled {
         return Ok(format!("{publication}; the database is disabled, so no slot is made"));

@@ -121,6 +121,16 @@ pub async fn publication(client: &Client, name: &PublicationName) -> Result<Opti
     }))
 }
 
+/// Whether there is a publication called `name`.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn exists(client: &Client, name: &PublicationName) -> Result<bool, SqlError> {
+    let sql = "select exists (select from pg_publication where pubname = $1)";
+    let row = answer("pg_publication", client.query_typed_one(sql, &[(&name.as_str(), Type::NAME)])).await?;
+    Ok(row.try_get(0)?)
+}
+
 /// The schemas and the tables that the publication `name` names, by its `oid`.
 async fn named(client: &Client, name: &str, oid: u32) -> Result<(Vec<String>, Vec<PublishedTable>), SqlError> {
     let parameters: [super::identity::Parameter<'_>; 2] = [(&oid, Type::OID), (&name, Type::NAME)];

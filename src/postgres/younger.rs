@@ -25,6 +25,12 @@ const PEEK: &str = "\
     select count(*) from pg_logical_slot_peek_binary_changes(
         $1, null, 1, 'proto_version', '1', 'publication_names', $2, 'messages', 'true')";
 
+/// Whether the slot may still send what was changed before the `publication` was made.
+#[must_use]
+pub fn may_be_younger(slot: &SlotFacts, publication: &PublicationFacts) -> bool {
+    !slot.catalog_xmin.is_some_and(|oldest| precedes(publication.xmin, oldest))
+}
+
 /// Whether `slot`, which nobody reads, stands before a change that the `publication` called `name` is too young for.
 ///
 /// # Errors
@@ -35,7 +41,7 @@ pub async fn is_younger(
     publication: &PublicationFacts,
     name: &PublicationName,
 ) -> Result<bool, SqlError> {
-    if slot.catalog_xmin.is_some_and(|oldest| precedes(publication.xmin, oldest)) {
+    if !may_be_younger(slot, publication) {
         return Ok(false);
     }
     sql.run("statement_timeout", PATIENCE).await?;

@@ -25,7 +25,7 @@ pub(super) async fn slot(
     round: &Round<'_>,
     replication: &mut ReplicationSession,
 ) -> Result<(), Diagnosis> {
-    let Round { database, connector, reporter, made, system_identifier } = *round;
+    let Round { database, connector, reporter, made, system_identifier, .. } = *round;
     let to = &database.connection;
     let slot = &database.slot;
     match step {

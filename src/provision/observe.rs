@@ -5,12 +5,12 @@ use tokio_postgres::Client;
 use super::difference::{self, Differences};
 use super::made::MadePublication;
 use crate::config::{Database, Scope};
-use crate::ident::TableName;
+use crate::ident::{PublicationName, TableName};
 use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
 use crate::postgres::identity::{self, Unpublishable};
 use crate::postgres::preflight::{self, Allowed};
 use crate::postgres::publication::{self, PublicationFacts};
-use crate::postgres::younger::is_younger;
+use crate::postgres::younger::{is_younger, may_be_younger};
 use crate::postgres::{SqlError, SqlSession};
 
 /// What the server has.
@@ -21,8 +21,11 @@ pub struct Observed {
     /// What slotd knows of it, if slotd made or altered it.
     pub made: Option<MadePublication>,
     pub slot: Option<SlotFacts>,
-    /// Whether the slot, which nobody reads, stands before a change that the publication is too young for.
+    /// Whether the slot, which nobody reads, stands before a change that the publication is too young for; where there is a
+    /// former one, whether it may.
     pub younger: bool,
+    /// Through which other publication the slot was streamed last, if that is still there.
+    pub former: Option<PublicationName>,
     /// Tables that are published, or would be, and whose UPDATE and DELETE fail then.
     pub unpublishable: Vec<Unpublishable>,
     /// Those that would become such if the publication were altered into what is declared, as far as that is known before.
@@ -40,9 +43,16 @@ impl Observed {
     pub fn is_ours(&self) -> bool {
         self.made.as_ref().is_some_and(|made| made.ours)
     }
+
+    /// The former publication, if the slot has to be streamed through it for now.
+    #[must_use]
+    pub fn needed_former(&self) -> Option<&PublicationName> {
+        self.former.as_ref().filter(|_| self.slot.is_some() && (self.publication.is_none() || self.younger))
+    }
 }
 
-/// Reads it all, in one session. `made` is what slotd has noted of the publication.
+/// Reads it all, in one session. `made` is what slotd has noted of the publication, `former` through which other one the slot was
+/// streamed last.
 ///
 /// # Errors
 /// The server refuses, or the session breaks off.
@@ -50,6 +60,7 @@ pub async fn observe(
     client: &SqlSession,
     database: &Database,
     made: Option<MadePublication>,
+    former: Option<&PublicationName>,
 ) -> Result<Observed, SqlError> {
     let server = catalog::server(client).await?;
     // The slot first: another agent that is just making both makes it second, so a slot that is seen here never lacks a
@@ -79,13 +90,29 @@ pub async fn observe(
     } else {
         None
     };
+    let former = match former {
+        Some(former) if publication::exists(client, former).await? => Some(former.clone()),
+        _ => None,
+    };
     let younger = match (&slot, &publication) {
+        (Some(slot), Some(publication)) if former.is_some() => may_be_younger(slot, publication),
         (Some(slot), Some(publication)) if slot.active_pid.is_none() && slot.confirmed_flush_lsn.is_some() => {
             is_younger(client, slot, publication, &database.publication).await?
         }
         _ => false,
     };
-    Ok(Observed { server, publication, made, slot, younger, unpublishable, unpublishable_then, allowed, missing })
+    Ok(Observed {
+        server,
+        publication,
+        made,
+        slot,
+        younger,
+        former,
+        unpublishable,
+        unpublishable_then,
+        allowed,
+        missing,
+    })
 }
 
 /// Whether the publication `found` is the one that `made` is about. An intent that was not completed has no oid, and what is then

@@ -5,6 +5,7 @@ use super::identities::{mend, refused};
 use super::refusals::{self, Refusal, refusals};
 use super::{Consent, Observed};
 use crate::config::Database;
+use crate::ident::PublicationName;
 use crate::postgres::publication::PublicationFacts;
 use crate::postgres::trouble::Diagnosis;
 use crate::status::Finding;
@@ -83,7 +84,7 @@ pub fn plan(database: &Database, observed: &Observed, known: bool, holes: Holes,
     }
     if invalidated || observed.slot.is_none() {
         plan.slot.push(SlotStep::Create);
-    } else if observed.publication.is_none() || observed.younger {
+    } else if observed.needed_former().is_none() && (observed.publication.is_none() || observed.younger) {
         plan.slot.push(SlotStep::Advance);
     }
     plan
@@ -130,7 +131,8 @@ impl PublicationStep {
 }
 
 fn findings(database: &Database, observed: &Observed) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings: Vec<_> =
+        observed.needed_former().map(|former| through_former(database, former)).into_iter().collect();
     let Some(publication) = &observed.publication else { return findings };
     if let Some(step) = publication_step(database, observed) {
         findings.push(drift(database, &step));
@@ -148,6 +150,21 @@ fn findings(database: &Database, observed: &Observed) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Another publication is declared than the one through which the slot is read.
+pub(super) fn through_former(Database { slot, publication, .. }: &Database, former: &PublicationName) -> Finding {
+    Finding {
+        code: "former_publication",
+        sentence: format!(
+            "changes flow through the former publication {former} until the slot {slot} is past the making of {publication}, \
+             since what was changed before can't be read through it"
+        ),
+        hint: format!(
+            "keep {former} until this is gone; it takes the server's next checkpoint, and the end of the transactions that \
+             are older than {publication}"
+        ),
+    }
 }
 
 fn drift(database: &Database, step: &PublicationStep) -> Finding {

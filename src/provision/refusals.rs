@@ -151,6 +151,9 @@ fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Hol
         let trouble = Trouble::new(Reason::SlotHeld, sentence, "wait for it");
         return Some(Refusal::Trouble(Diagnosis { class: Class::Retry, trouble }));
     }
+    if observed.needed_former().is_some() {
+        return None;
+    }
     if observed.publication.is_none() {
         let publication = &database.publication;
         let sentence = format!("the slot {name} exists and its publication {publication} does not");

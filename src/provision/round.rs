@@ -6,12 +6,12 @@ use tokio::time::{Instant, sleep};
 
 use super::apply_slot::unrecorded;
 use super::made::{Made, MadePublication};
-use super::plan::{Kind, Plan, PublicationStep, SlotStep, plan, publication_missing};
+use super::plan::{Kind, Plan, PublicationStep, SlotStep, plan, publication_missing, through_former};
 use super::preflight::{Preflight, preflight};
 use super::refusals::Refusal;
 use super::{Consent, Observed, apply_publication, apply_slot, observe};
 use crate::config::Database;
-use crate::ident::{SlotName, quote_ident};
+use crate::ident::{PublicationName, SlotName, quote_ident};
 use crate::postgres::catalog;
 use crate::postgres::preflight::Allowed;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
@@ -40,7 +40,7 @@ pub enum Dropped {
 }
 
 /// One round of one database.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Round<'a> {
     pub database: &'a Database,
     pub connector: &'a Connector,
@@ -48,6 +48,8 @@ pub struct Round<'a> {
     pub made: &'a Made,
     /// Of the server.
     pub system_identifier: u64,
+    /// Through which other publication the slot was streamed last.
+    pub former: Option<PublicationName>,
 }
 
 impl Round<'_> {
@@ -190,6 +192,37 @@ impl Round<'_> {
         Ok(())
     }
 
+    /// Whether the slot has to be streamed through its former publication for now, and what is to be said of that. Makes the
+    /// declared one, as far as `consent` goes. `is_half` says that a transaction of the former one is half in a sink.
+    ///
+    /// # Errors
+    /// The server refuses, or can't be reached.
+    pub async fn needs_former(&self, consent: Consent, is_half: bool) -> Result<Option<Finding>, Diagnosis> {
+        let Self { database, .. } = *self;
+        let (visit, observed) = self.look().await?;
+        let former = if is_half { observed.former.as_ref() } else { observed.needed_former() };
+        let Some(former) = former else { return Ok(None) };
+        let mut finding = through_former(database, former);
+        let plan = self.plan(&observed, true, Holes::Refuse);
+        if let Some(step) = plan.publication.filter(|step| step.kind == Kind::Create) {
+            let refusal = self.refuse_by_policy(Some(&step), &[], consent);
+            let refusal = about_publication(plan.refusals).map(Refusal::Trouble).or(refusal);
+            let made = match refusal {
+                Some(refusal) => Err(Finding::from(refusal)),
+                None => {
+                    let made =
+                        apply_publication::publication(&step, &observed.unpublishable, false, self, &visit).await;
+                    made.map_err(|refused| Finding::from(Refusal::Trouble(refused)))
+                }
+            };
+            if let Err(Finding { sentence, hint, .. }) = made {
+                finding.sentence = format!("{}; it is not made yet: {sentence}", finding.sentence);
+                finding.hint = hint;
+            }
+        }
+        Ok(Some(finding))
+    }
+
     /// Makes or alters the publication, at the operator's word; `streams` says that a stream reads the slot meanwhile.
     /// Gives what was done, in a sentence.
     ///
@@ -204,7 +237,7 @@ impl Round<'_> {
         let refuse = |sentence: String, hint: String| {
             Err(Diagnosis { class: Class::Operator, trouble: Trouble::new(Reason::Publication, sentence, hint) })
         };
-        if step.kind == Kind::Create && observed.slot.is_some() && !streams {
+        if step.kind == Kind::Create && observed.slot.is_some() && observed.former.is_none() && !streams {
             return refuse(
                 format!("the slot {} exists and its publication {publication} does not", database.slot),
                 format!(
@@ -212,18 +245,7 @@ impl Round<'_> {
                 ),
             );
         }
-        let stands_in_the_way = plan.refusals.into_iter().find_map(|refusal| match refusal {
-            Refusal::Trouble(diagnosis)
-                if matches!(
-                    diagnosis.trouble.reason,
-                    Reason::Server | Reason::Publication | Reason::NoReplicaIdentity
-                ) =>
-            {
-                Some(diagnosis)
-            }
-            _ => None,
-        });
-        if let Some(diagnosis) = stands_in_the_way {
+        if let Some(diagnosis) = about_publication(plan.refusals) {
             return Err(diagnosis);
         }
         if !step.is_allowed(consent, observed.is_ours()) {
@@ -267,7 +289,7 @@ impl Round<'_> {
         let to = &database.connection;
         let visit = connector.visit(to).await.map_err(|error| trouble::of_connect(&error, to))?;
         let made = made.publication(system_identifier, &to.database, &database.publication);
-        let observed = observe(&visit, database, made).await;
+        let observed = observe(&visit, database, made, self.former.as_ref()).await;
         let observed = observed.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
         if let Some(made) = observed.made.as_ref().filter(|made| made.oid.is_none()) {
             // The agent ended between the statement and its note.
@@ -318,6 +340,17 @@ impl Round<'_> {
         );
         Some(Refusal::Trouble(Diagnosis { class: Class::Operator, trouble }))
     }
+}
+
+/// What stands in the way of the publication.
+fn about_publication(refusals: Vec<Refusal>) -> Option<Diagnosis> {
+    refusals.into_iter().find_map(|refusal| match refusal {
+        Refusal::Trouble(diagnosis) => {
+            let reason = diagnosis.trouble.reason;
+            matches!(reason, Reason::Server | Reason::Publication | Reason::NoReplicaIdentity).then_some(diagnosis)
+        }
+        Refusal::Lost { .. } => None,
+    })
 }
 
 /// The SQL that makes a slot; publication first, in a transaction of its own.

@@ -21,7 +21,7 @@ use super::sinks::{NamedSink, OpenSink, Sinks};
 use crate::change::{Gap, Record, StreamIdentity, Unit};
 use crate::config::Database;
 use crate::faults::{self, Break};
-use crate::ident::SinkName;
+use crate::ident::{PublicationName, SinkName};
 use crate::lsn::{EndLsn, Lsn};
 use crate::postgres::catalog::SlotFacts;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
@@ -70,6 +70,15 @@ pub struct Identified {
     history: History,
 }
 
+impl Identified {
+    /// The same, read through `publication`.
+    #[must_use]
+    pub fn through(self, publication: &PublicationName) -> Self {
+        let identity = StreamIdentity { publication: publication.clone(), ..(*self.identity).clone() };
+        Self { identity: Arc::new(identity), ..self }
+    }
+}
+
 /// The server and the sinks, before anything is judged.
 #[derive(Debug)]
 pub struct Opened {
@@ -77,6 +86,14 @@ pub struct Opened {
     pub(super) server: Identified,
     /// What the server has to send once more, if it has our history.
     proofs: BTreeSet<Unit>,
+}
+
+/// A publication through which a slot was read before.
+#[derive(Debug, Clone)]
+pub struct Former {
+    pub publication: PublicationName,
+    /// A transaction is half in a sink, by the numbers that it gives to its changes.
+    pub is_half: bool,
 }
 
 /// How the operator wants holes to be treated.
@@ -630,6 +647,22 @@ impl Opened {
         // One that was dropped on purpose is missed by nobody.
         let dropped = |record: &Record| record.open_gap.as_ref().is_some_and(|open| open.dropped);
         !records.is_empty() && !self.sinks.iter().filter_map(|open| open.standing.record.as_ref()).any(dropped)
+    }
+
+    /// Lets go of the sinks.
+    #[must_use]
+    pub fn close(self) -> Identified {
+        self.server
+    }
+
+    /// The other publication through which the slot was read last, if it was another one.
+    #[must_use]
+    pub fn former(&self) -> Option<Former> {
+        let records = self.records_of_slot();
+        let is_half = |record: &Record| record.cursor.is_some_and(|cursor| cursor.is_half());
+        let last = records.iter().max_by_key(|record| (is_half(record), record.position()))?;
+        (last.publication != self.server.identity.publication)
+            .then(|| Former { publication: last.publication.clone(), is_half: is_half(last) })
     }
 
     /// All that is known of the slot on this cluster, in its sinks and in others that it went to before.

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::change::Record;
-use crate::ident::{DatabaseName, SinkName, SlotName};
+use crate::ident::{DatabaseName, PublicationName, SinkName, SlotName};
 use crate::lsn::Lsn;
 use crate::storage::SharedStorage;
 use log::Log;
@@ -110,6 +110,17 @@ impl Positions {
         delivered(lock(&self.known).values(), slot, system_identifier)
     }
 
+    /// Through which publication `slot` of this cluster was streamed last, if that was another one than `declared`.
+    #[must_use]
+    pub fn former(
+        &self,
+        slot: &SlotName,
+        system_identifier: u64,
+        declared: &PublicationName,
+    ) -> Option<PublicationName> {
+        former(lock(&self.known).values(), slot, system_identifier, declared)
+    }
+
     /// Whether anything was ever streamed to standard output.
     #[must_use]
     pub fn knows_stdout(&self) -> bool {
@@ -163,6 +174,28 @@ impl Recorded {
     pub fn of(&self, slot: &SlotName, system_identifier: u64) -> Option<Lsn> {
         delivered(self.0.values(), slot, system_identifier)
     }
+
+    /// Through which publication `slot` of this cluster was streamed last, if that was another one than `declared`.
+    #[must_use]
+    pub fn former(
+        &self,
+        slot: &SlotName,
+        system_identifier: u64,
+        declared: &PublicationName,
+    ) -> Option<PublicationName> {
+        former(self.0.values(), slot, system_identifier, declared)
+    }
+}
+
+fn former<'a>(
+    records: impl Iterator<Item = &'a Record>,
+    slot: &SlotName,
+    system_identifier: u64,
+    declared: &PublicationName,
+) -> Option<PublicationName> {
+    let records = records.filter(|record| record.slot == *slot && record.system_identifier == system_identifier);
+    let last = records.max_by_key(|record| record.position())?;
+    (last.publication != *declared).then(|| last.publication.clone())
 }
 
 fn delivered<'a>(records: impl Iterator<Item = &'a Record>, slot: &SlotName, system_identifier: u64) -> Option<Lsn> {

@@ -121,7 +121,7 @@ impl Keep {
             self.pipeline.reporter.round_done();
             let streamed = prepared.is_ok();
             let end = match prepared {
-                Ok(started) => {
+                Ok((through, started)) => {
                     if let Some(reason) = recreating {
                         self.recreated.push_back(Instant::now());
                         let sentence = format!(
@@ -140,7 +140,7 @@ impl Keep {
                         };
                         ask.answer(Ok(done.to_owned()));
                     }
-                    self.stream(started, &stop).await
+                    self.stream(&through, started, &stop).await
                 }
                 Err(end) => end,
             };
@@ -234,8 +234,8 @@ impl Keep {
         Some(if self.recreated.len() < RECREATIONS.0 { Recreation::Allowed } else { Recreation::Exhausted })
     }
 
-    /// From nothing to a stream that has started.
-    async fn prepare(&self, holes: Holes, consent: Consent) -> Result<Started, End> {
+    /// From nothing to a stream that has started, and through what.
+    async fn prepare(&self, holes: Holes, consent: Consent) -> Result<(Pipeline, Started), End> {
         let Pipeline { database, connector, reporter, .. } = &self.pipeline;
         let to = &database.connection;
         if reporter.status().condition.state() == State::Pending {
@@ -253,7 +253,7 @@ impl Keep {
             opened = self.pipeline.open(server.clone()) => opened,
             trouble = self.lost_meanwhile(&server), if holes == Holes::Refuse => return Err(End::Lost(trouble)),
         };
-        let mut opened = match opened {
+        let opened = match opened {
             Ok(opened) => opened,
             Err((server, end)) => {
                 let lost = if holes == Holes::Refuse { self.inspect_closed(&server).await } else { None };
@@ -265,19 +265,23 @@ impl Keep {
         {
             return Err(End::Lost(trouble));
         }
+        let (pipeline, mut opened) = match holes {
+            Holes::Refuse => self.through(opened, consent).await?,
+            Holes::Accept(_) => (self.pipeline.clone(), opened),
+        };
         if holes != Holes::Refuse {
             // The slot is made before the gap record is written, and would stand without it.
             opened.ready().await?;
         }
-        let round = self.round(opened.system_identifier());
+        let round = Round { database: &pipeline.database, ..self.round(opened.system_identifier()) };
         let ensured = round.ensure(&mut replication, opened.knows_slot(), holes, consent).await;
         let Ensured { ready, findings, visit } = ensured.map_err(|refused| self.note_holder(self.refused(refused)))?;
         reporter.findings(findings.into_iter().chain(shared(&self.claim, database)).collect());
         self.leave_to_other(&ready)?;
-        let started = self.pipeline.start(opened, replication, &ready, holes, visit).await;
+        let started = pipeline.start(opened, replication, &ready, holes, visit).await;
         let started = started.map_err(|end| self.note_holder(end))?;
         self.holders.forget(database.connection.server(), database.slot.clone());
-        Ok(started)
+        Ok((pipeline, started))
     }
 
     /// No replication session is to be had. Where that is for want of a right or a walsender, all that the server would refuse
@@ -325,7 +329,7 @@ impl Keep {
 
     pub(super) fn round(&self, system_identifier: u64) -> Round<'_> {
         let Pipeline { database, connector, reporter, .. } = &self.pipeline;
-        Round { database, connector, reporter, made: &self.made, system_identifier }
+        Round { database, connector, reporter, made: &self.made, system_identifier, former: None }
     }
 
     /// Makes or alters the publication while nothing is streamed. Gives `ask` back if the next round is to go on with it.

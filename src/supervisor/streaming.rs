@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ask::{Wish, not_disabled, not_lost};
 use super::database::{Keep, next, over_limit, shared};
+use super::former;
 use crate::config::Database;
 use crate::postgres::sync_standby;
 use crate::postgres::trouble::{Class, Diagnosis};
@@ -21,17 +22,20 @@ const CHECK_PERIOD: Duration = Duration::from_secs(60);
 const FRESH: Duration = Duration::from_millis(100);
 
 impl Keep {
-    /// Streams, and looks at the publication every so often.
-    pub(super) async fn stream(&mut self, started: Started, stop: &CancellationToken) -> End {
+    /// Streams `through` what is declared or the former publication, and looks at the publication every so often.
+    pub(super) async fn stream(&mut self, through: &Pipeline, started: Started, stop: &CancellationToken) -> End {
         let Self { pipeline, asks, poke, seen, backoff, made, claim, .. } = self;
         let Pipeline { database, connector, reporter, unacknowledged, .. } = &*pipeline;
         let own = connector.application_name();
-        let first = CHECK_PERIOD.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
-        let mut checks = interval_at(Instant::now() + first, CHECK_PERIOD);
+        let former = Some(&through.database.publication).filter(|through| **through != database.publication);
+        let period = if former.is_some() { former::LOOK } else { CHECK_PERIOD };
+        let first = period.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
+        let mut checks = interval_at(Instant::now() + first, period);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let system_identifier = started.system_identifier();
-        let round = Round { database, connector, reporter, made, system_identifier };
-        let streaming = pipeline.run(started, stop);
+        let declared = Round { database, connector, reporter, made, system_identifier, former: former.cloned() };
+        let round = Round { database: &through.database, former: None, ..declared.clone() };
+        let streaming = through.run(started, stop);
         let mut over = seen.clone();
         let sync_standby = async {
             loop {
@@ -63,7 +67,7 @@ impl Keep {
         // What is done then is done once the stream has ended.
         let over = over_limit(&mut over, database);
         tokio::pin!(streaming, sync_standby, steady, over);
-        let mut is_steady = false;
+        let (mut is_steady, mut is_past) = (false, false);
         let mut blind = Streak::default();
         loop {
             let mut ask = None;
@@ -71,6 +75,7 @@ impl Keep {
                 biased;
                 end = &mut streaming => return end,
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
+                () = former::nothing_in_flight(reporter), if is_past => return End::Trouble(former::past(database)),
                 () = &mut over => return End::Trouble(over_its_budget(database)),
                 Some(asked) = asks.recv() => ask = Some(asked),
                 () = &mut steady, if !is_steady => {
@@ -88,7 +93,7 @@ impl Keep {
                         Wish::Drop => Err(not_disabled()),
                         Wish::Resume(_) => Err(not_lost()),
                         Wish::Apply(consent) => {
-                            let applied = round.apply_publication(consent, true).await;
+                            let applied = declared.apply_publication(consent, true).await;
                             applied.map_err(|Diagnosis { trouble, .. }| {
                                 Refusal::Failed(format!("{} ({})", trouble.sentence, trouble.hint))
                             })
@@ -96,7 +101,14 @@ impl Keep {
                     };
                     ask.answer(outcome);
                 }
-                round.check(Consent::from(database.provision)).await
+                let consent = Consent::from(database.provision);
+                let needed = match former {
+                    Some(_) => declared.needs_former(consent, false).await?,
+                    None => None,
+                };
+                let is_past = former.is_some() && needed.is_none();
+                let findings = round.check(consent).await?;
+                Ok((is_past, needed.into_iter().chain(findings).collect::<Vec<_>>()))
             };
             let checked = tokio::select! {
                 biased;
@@ -117,7 +129,8 @@ impl Keep {
                     }
                 }
             }
-            if let Ok(findings) = checked {
+            if let Ok((past, findings)) = checked {
+                is_past = past;
                 reporter.findings(findings.into_iter().chain(shared(claim, database)).collect());
             }
             reporter.round_done();

@@ -114,7 +114,7 @@ async fn begin(pipeline: &Pipeline, stop: &CancellationToken) -> Result<End, End
     let server = pipeline.identify(&mut replication).await?;
     let opened = pipeline.open(server).await.map_err(|(_, end)| end)?;
     let system_identifier = opened.system_identifier();
-    let round = Round { database, connector, reporter, made: made(), system_identifier };
+    let round = Round { database, connector, reporter, made: made(), system_identifier, former: None };
     let consent = Consent::from(database.provision);
     let ensured = round.ensure(&mut replication, opened.knows_slot(), Holes::Refuse, consent).await;
     let Ensured { ready, visit, .. } = ensured.map_err(|refusal| match refusal {

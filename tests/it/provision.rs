@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::Value;
 use slotd::net::resolve::Resolver;
 use slotd::postgres::Connector;
@@ -339,7 +340,7 @@ async fn drift(cluster: &Cluster, dbname: &str, connector: &Connector, keys: &st
     let config = config::parse(Path::new("/nowhere/slotd.toml"), &text, &|_| None).unwrap();
     let database = &config.databases[0];
     let sql = connector.sql(&database.connection).await.unwrap();
-    let observed = provision::observe(&sql, database, None).await.unwrap();
+    let observed = provision::observe(&sql, database, None, None).await.unwrap();
     let findings = provision::plan(database, &observed, false, Holes::Refuse, "slotd/test").findings;
     findings.into_iter().map(|finding| finding.sentence).collect()
 }
@@ -389,6 +390,52 @@ async fn a_publication_that_leaves_rows_or_columns_out_or_adds_tables_has_drifte
     }
 }
 
+/// Through which publication the database is streamed.
+const THROUGH: &str = "SELECT string_agg(substring(query FROM 'publication_names .([^'']*)'), ' ') FROM pg_stat_activity \
+                       WHERE backend_type = 'walsender' AND datname = current_database()";
+
+/// What is changed before it is made can't be decoded with it, not even in a transaction that is committed after.
+#[tokio::test]
+async fn another_publication_is_used_once_the_slot_is_past_its_making() {
+    join_all([15, 18].map(switched_on)).await;
+}
+
+async fn switched_on(major: u32) {
+    let cluster = Cluster::start(major, &Options::default());
+    let dbname = database(&cluster, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    let entry = cluster.entry(&dbname);
+    let mut slotd = Slotd::run(&entry);
+    slotd.await_state(&dbname, "streaming").await;
+    cluster.execute(&dbname, "INSERT INTO t VALUES (1)").await;
+    slotd.await_lines(&dbname, 1).await;
+
+    let straddling = cluster.connect(&dbname).await;
+    straddling.batch_execute("BEGIN; INSERT INTO t VALUES (2)").await.unwrap();
+    slotd.configure(&format!("{entry}publication_name = \"another\"\n"));
+    slotd.sighup();
+    let former = |health: &Value| health["findings"][0]["code"] == "former_publication";
+    slotd.await_until(&dbname, |health| former(health) && health["state"] == "streaming").await;
+    let (status, said) = slotd.command_output(&["plan"]).await;
+    assert!(status.success() && said.contains("the former publication"), "PostgreSQL {major}: {said}");
+    cluster.execute(&dbname, "INSERT INTO t VALUES (3)").await;
+    slotd.await_lines(&dbname, 2).await;
+    slotd.kill9().await;
+    slotd.start();
+    slotd.await_until(&dbname, |health| former(health) && health["state"] == "streaming").await;
+    straddling.batch_execute("INSERT INTO t VALUES (4); COMMIT").await.unwrap();
+    slotd.await_lines(&dbname, 4).await;
+    assert_eq!(cluster.value(&dbname, THROUGH).await, Some(format!("\"slotd_{dbname}\"")), "PostgreSQL {major}");
+    // With it the server says who still runs.
+    cluster.execute(&dbname, "CHECKPOINT").await;
+    cluster.await_value(&dbname, THROUGH, "\"another\"").await;
+    let health = slotd.await_state(&dbname, "streaming").await;
+    assert_eq!(health["findings"], serde_json::json!([]), "PostgreSQL {major}");
+    cluster.execute(&dbname, "INSERT INTO t VALUES (5)").await;
+    slotd.await_lines(&dbname, 5).await;
+    let ids: Vec<_> = slotd.lines(&dbname).iter().map(|line| line["record"]["id"].clone()).collect();
+    assert_eq!(ids, [1, 3, 2, 4, 5], "PostgreSQL {major}");
+}
+
 #[tokio::test]
 async fn a_table_that_is_locked_is_waited_for_and_told() {
     let cluster = Cluster::shared(18);
@@ -422,17 +469,7 @@ async fn a_transaction_that_is_half_in_the_file_is_ended_through_its_own_publica
     slotd.unset_env("SLOTD_CRASH_AT");
     slotd.configure(&format!("{entry}publication_name = \"another\"\n"));
     slotd.start();
-    let health = slotd.await_state(&dbname, "failed").await;
-    assert_eq!(health["reason"], "publication", "{health:#}");
-    let hint = health["hint"].as_str().unwrap();
-    assert!(hint.contains(&format!("publication_name = \"slotd_{dbname}\"")), "{health:#}");
-    slotd.configure(&entry);
-    slotd.sighup();
-    slotd.await_state(&dbname, "streaming").await;
-    slotd.await_acknowledged(cluster, &dbname).await;
-    slotd.configure(&format!("{entry}publication_name = \"another\"\n"));
-    slotd.sighup();
-    slotd.await_until(&dbname, |health| health["publication"] == "another" && health["state"] == "streaming").await;
+    cluster.await_value(&dbname, THROUGH, "\"another\"").await;
     cluster.execute(&dbname, "INSERT INTO t VALUES (0)").await;
     slotd.await_lines(&dbname, 50_101).await;
     let lines = slotd.lines(&dbname);

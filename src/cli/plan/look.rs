@@ -118,7 +118,8 @@ async fn observed(database: &Database, known: &Known) -> Result<(Planned, Share)
         Err(_) => preflight::system_identifier(&sql).await.map_err(refused)?,
     };
     let made = made.publication(system_identifier, &to.database, &database.publication);
-    let observed = observe(&sql, database, made).await.map_err(refused)?;
+    let former = recorded.former(&database.slot, system_identifier, &database.publication);
+    let observed = observe(&sql, database, made, former.as_ref()).await.map_err(refused)?;
     let allowed = match &observed.allowed {
         Some(allowed) => allowed.clone(),
         None => preflight::allowed(&sql, &[]).await.map_err(refused)?,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{DeclaredTable, Publish};
-use crate::ident::TableName;
+use crate::ident::{PublicationName, TableName};
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{ServerFacts, SlotFacts, SlotHolder};
 use crate::postgres::identity::{Unpublishable, Why};
@@ -40,6 +40,7 @@ fn nothing() -> Observed {
         made: None,
         slot: None,
         younger: false,
+        former: None,
         unpublishable: Vec::new(),
         unpublishable_then: Vec::new(),
         allowed: None,
@@ -259,6 +260,20 @@ fn a_publication_that_is_younger_than_the_slot_is_a_gap() {
     assert_eq!(lost(&observed, false), Reason::PublicationGap);
     let accepted = plan(&database(""), &observed, true, Holes::Accept(Reason::PublicationGap), OWN);
     assert_eq!((accepted.refusals, accepted.slot), (vec![], vec![SlotStep::Advance]));
+}
+
+#[test]
+fn another_publication_for_a_slot_is_made_while_the_former_one_goes_on() {
+    let former = Some(PublicationName::new("former").unwrap());
+    let missing = Observed { publication: None, former: former.clone(), ..everything() };
+    let younger = Observed { younger: true, former: former.clone(), ..everything() };
+    for (observed, makes) in [(missing, true), (younger, false)] {
+        let plan = plan(&database(""), &observed, true, Holes::Refuse, OWN);
+        assert_eq!((plan.refusals, plan.slot, plan.publication.is_some()), (vec![], vec![], makes));
+        assert_eq!(plan.findings[0].code, "former_publication");
+    }
+    let old_enough = Observed { former, ..everything() };
+    assert_eq!(plan(&database(""), &old_enough, true, Holes::Refuse, OWN).findings, vec![]);
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn allowing() -> Allowed {
 fn look(keys: &str, server: ServerFacts, allowed: &Allowed) -> Preflight {
     let observed = Observed {
         younger: false,
+        former: None,
         server,
         publication: None,
         made: None,
