@@ -265,9 +265,9 @@ impl Keep {
         {
             return Err(End::Lost(trouble));
         }
-        let (pipeline, mut opened) = match holes {
+        let (pipeline, mut opened, through_former) = match holes {
             Holes::Refuse => self.through(opened, consent).await?,
-            Holes::Accept(_) => (self.pipeline.clone(), opened),
+            Holes::Accept(_) => (self.pipeline.clone(), opened, None),
         };
         if holes != Holes::Refuse {
             // The slot is made before the gap record is written, and would stand without it.
@@ -276,7 +276,8 @@ impl Keep {
         let round = Round { database: &pipeline.database, ..self.round(opened.system_identifier()) };
         let ensured = round.ensure(&mut replication, opened.knows_slot(), holes, consent).await;
         let Ensured { ready, findings, visit } = ensured.map_err(|refused| self.note_holder(self.refused(refused)))?;
-        reporter.findings(findings.into_iter().chain(shared(&self.claim, database)).collect());
+        let findings = through_former.into_iter().chain(findings).chain(shared(&self.claim, database));
+        reporter.findings(findings.collect());
         self.leave_to_other(&ready)?;
         let started = pipeline.start(opened, replication, &ready, holes, visit).await;
         let started = started.map_err(|end| self.note_holder(end))?;

@@ -11,26 +11,30 @@ use crate::config::Database;
 use crate::ident::PublicationName;
 use crate::postgres::trouble::{Class, Diagnosis};
 use crate::provision::{Consent, Round};
-use crate::status::{Reason, Reporter, Trouble};
+use crate::status::{Finding, Reason, Reporter, Trouble};
 use crate::stream::{End, Opened, Pipeline};
 
 /// How often it is looked whether the slot is past the making.
 pub(super) const LOOK: Duration = Duration::from_secs(10);
 
 impl Keep {
-    /// Through what the slot is streamed now: as declared, or through its former publication.
-    pub(super) async fn through(&self, opened: Opened, consent: Consent) -> Result<(Pipeline, Opened), End> {
-        let Some(former) = opened.former() else { return Ok((self.pipeline.clone(), opened)) };
+    /// Through what the slot is streamed now: as declared, or through its former publication, and what is to be said of that.
+    pub(super) async fn through(
+        &self,
+        opened: Opened,
+        consent: Consent,
+    ) -> Result<(Pipeline, Opened, Option<Finding>), End> {
+        let Some(former) = opened.former() else { return Ok((self.pipeline.clone(), opened, None)) };
         let round = Round { former: Some(former.publication.clone()), ..self.round(opened.system_identifier()) };
-        let is_needed = round.needs_former(consent, former.is_half).await.map_err(End::Trouble)?.is_some();
-        if !is_needed {
-            return Ok((self.pipeline.clone(), opened));
+        let needed = round.needs_former(consent, former.is_half).await.map_err(End::Trouble)?;
+        if needed.is_none() {
+            return Ok((self.pipeline.clone(), opened, None));
         }
         let pipeline = through(&self.pipeline, former.publication);
         let server = opened.close().through(&pipeline.database.publication);
         // What is recorded from here on is of that publication.
         let opened = pipeline.open(server).await.map_err(|(_, end)| end)?;
-        Ok((pipeline, opened))
+        Ok((pipeline, opened, needed))
     }
 }
 
@@ -54,12 +58,12 @@ pub(super) async fn nothing_in_flight(reporter: &Reporter) {
     }
 }
 
-/// The stream was ended since the declared publication will do.
-pub(super) fn past(database: &Database) -> Diagnosis {
+/// The stream through `former` was ended since the declared publication will do.
+pub(super) fn past(database: &Database, former: &Database) -> Diagnosis {
     let trouble = Trouble::new(
         Reason::Publication,
         format!("the slot {} is past the making of the publication {}", database.slot, database.publication),
-        "nothing to do: the stream goes on through it",
+        format!("nothing to do: the stream goes on through it, and {} is needed no more", former.publication),
     );
     Diagnosis { class: Class::Retry, trouble }
 }

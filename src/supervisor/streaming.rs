@@ -75,7 +75,7 @@ impl Keep {
                 biased;
                 end = &mut streaming => return end,
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
-                () = former::nothing_in_flight(reporter), if is_past => return End::Trouble(former::past(database)),
+                () = former::nothing_in_flight(reporter), if is_past => return End::Trouble(former::past(database, &through.database)),
                 () = &mut over => return End::Trouble(over_its_budget(database)),
                 Some(asked) = asks.recv() => ask = Some(asked),
                 () = &mut steady, if !is_steady => {
