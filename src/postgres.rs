@@ -11,6 +11,7 @@ pub mod publication;
 mod replication;
 pub mod slot_trouble;
 mod sql;
+pub mod standby;
 mod stream_facts;
 pub mod sync_standby;
 pub mod tables;

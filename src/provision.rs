@@ -14,6 +14,7 @@ pub mod made;
 mod observe;
 mod plan;
 mod preflight;
+pub mod primary;
 mod refusals;
 mod round;
 #[cfg(test)]

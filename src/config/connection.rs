@@ -23,12 +23,34 @@ struct Address {
     span: Range<usize>,
 }
 
+/// What a primary takes from its replica where it is silent; the rest by value, since that may stand in the replica's `url`.
+const INHERITED: &[&str] = &[
+    "channel_binding",
+    "ipv6",
+    "ssl",
+    "ssl_cert",
+    "ssl_crl",
+    "ssl_key",
+    "ssl_mode",
+    "ssl_negotiation",
+    "ssl_root_cert",
+];
+
 /// Reads them; `None` if a part of them is absent or wrong. Relative paths start at `dir`.
 pub(super) fn connection(table: &Table<'_>, dir: &Path) -> Option<Connection> {
+    read(table, dir, None)
+}
+
+/// The primary of the `replica` that stands in `table`.
+pub(super) fn primary(table: &Table<'_>, dir: &Path, replica: &Connection) -> Option<Connection> {
+    read(&table.inside("primary", &[keys::CONNECTION], INHERITED), dir, Some(replica))
+}
+
+fn read(table: &Table<'_>, dir: &Path, above: Option<&Connection>) -> Option<Connection> {
     let address = match table.raw("url") {
         Some(given) => from_url(table, &given),
         None if table.key("url").is_some() => None,
-        None => from_keys(table),
+        None => from_keys(table, above),
     };
     let password_file = table.parsed("password_file", |text| path_in(dir, text));
     let named = address.as_ref().is_some_and(|address| address.url.password.is_some());
@@ -56,7 +78,7 @@ pub(super) fn connection(table: &Table<'_>, dir: &Path) -> Option<Connection> {
     let password = match (password_file, url.password) {
         (Some(file), _) => Password::File(file.value),
         (None, Some(password)) => Password::Value(SecretString::from(password)),
-        (None, None) => Password::None,
+        (None, None) => above.map_or(Password::None, |above| above.password.clone()),
     };
     Some(Connection {
         host: url.host,
@@ -94,7 +116,7 @@ fn from_url(table: &Table<'_>, given: &At<&str>) -> Option<Address> {
     }
 }
 
-fn from_keys(table: &Table<'_>) -> Option<Address> {
+fn from_keys(table: &Table<'_>, above: Option<&Connection>) -> Option<Address> {
     let hostname = table.parsed("hostname", host);
     let port = table.number("port", port_number);
     let database = table.parsed("database", name_on_server);
@@ -103,7 +125,8 @@ fn from_keys(table: &Table<'_>) -> Option<Address> {
     // Under libpq's spelling it is there, and the mistake is another.
     let alias = |ours: &str| keys::ALIASES.iter().any(|(alias, key)| *key == ours && table.key(alias).is_some());
     let absent = |key: &&str| table.key(key).is_none() && !alias(key);
-    let missing: Vec<_> = ["hostname", "database", "username"].into_iter().filter(absent).collect();
+    let needed: &[&str] = if above.is_some() { &["hostname"] } else { &["hostname", "database", "username"] };
+    let missing: Vec<_> = needed.iter().copied().filter(absent).collect();
     match missing.as_slice() {
         [] => {}
         [_, _, _] => table.reader().absent(
@@ -114,20 +137,19 @@ fn from_keys(table: &Table<'_>) -> Option<Address> {
         some => {
             let names = some.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ");
             let verb = if some.len() == 1 { "is" } else { "are" };
-            table
-                .reader()
-                .absent(table.span(), Wrong::new(format!("{names} {verb} missing from [[postgres_databases]]")));
+            let wrong = Wrong::new(format!("{names} {verb} missing from {}", table.title()));
+            table.reader().absent(table.span(), wrong);
         }
     }
     let hostname = hostname?;
     Some(Address {
         url: Url {
-            username: username?.value,
+            username: username.map(|at| at.value).or_else(|| Some(above?.username.clone()))?,
             // As in libpq, an empty password is none.
             password: password.map(|at| at.value).filter(|password| !password.is_empty()),
             host: hostname.value,
-            port: port.map_or(DEFAULT_PORT, |at| at.value),
-            database: database?.value,
+            port: port.map_or(above.map_or(DEFAULT_PORT, |above| above.port), |at| at.value),
+            database: database.map(|at| at.value).or_else(|| Some(above?.database.clone()))?,
         },
         span: hostname.span,
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use super::connection::connection;
+use super::connection::{connection, primary};
 use super::read::At;
 use super::sinks::{DEFAULT_SINK, SinkEntry};
 use super::table::Table;
@@ -18,6 +18,14 @@ use crate::ident::{DatabaseName, NameError, PublicationName, SinkName, SlotName}
 
 /// Begins the name of a slot that the file does not name.
 const SLOT_PREFIX: &str = "slotd_";
+
+/// Of a replica and its primary, which one has the slot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum SlotOn {
+    #[default]
+    Replica,
+    Primary,
+}
 
 /// A database, and where the file speaks of it.
 #[derive(Debug)]
@@ -36,7 +44,8 @@ pub(super) struct Entry {
 /// The databases of the file, as far as they can be read.
 pub(super) fn databases(top: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>) -> Vec<Entry> {
     let key = "postgres_databases";
-    let tables = top.tables(key, key, &[keys::CONNECTION, keys::SLOT, keys::NESTED]).unwrap_or_default();
+    let tables =
+        top.tables(key, key, &[keys::DATABASE, keys::CONNECTION, keys::SLOT, keys::NESTED]).unwrap_or_default();
     tables.iter().filter_map(|table| database(table, dir, sinks)).collect()
 }
 
@@ -46,9 +55,9 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         let wrong = Wrong::new("`name` is missing from [[postgres_databases]]");
         table.reader().absent(table.span(), wrong.hint("write `name = \"shop\"`; it stands in logs, health and paths"));
     }
-    let connection = connection(table, dir);
     let nested = nested(table);
     let at = nested.as_ref().unwrap_or(table);
+    let source = source(table, at, dir);
 
     let slot_name = at.parsed("slot_name", |text| Ok(SlotName::new(text)?));
     let publication_name = at.parsed("publication_name", |text| Ok(PublicationName::new(text)?));
@@ -86,12 +95,13 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         Some(given) => Some(given.value),
         None => slot.as_ref().and_then(|slot| PublicationName::new(slot.as_str()).ok()),
     };
-    let server = connection.as_ref().map(Connection::server);
+    let server = source.as_ref().map(|(connection, _)| connection.server());
     let sinks = sinks.unwrap_or_default();
-    let whole = connection.zip(slot.clone()).zip(publication);
-    let database = whole.map(|((connection, slot), publication)| Database {
+    let whole = source.zip(slot.clone()).zip(publication);
+    let database = whole.map(|(((connection, primary), slot), publication)| Database {
         name: name.value.clone(),
         connection,
+        primary,
         slot,
         publication,
         status: status.map_or(Status::Active, |at| at.value),
@@ -109,6 +119,33 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         allow_sync_standby: allow_sync_standby.is_some_and(|at| at.value),
     });
     Some(Entry { name, server, slot, slot_span, sinks, database })
+}
+
+/// Where the slot is, and where the primary is if that is elsewhere.
+fn source(table: &Table<'_>, at: &Table<'_>, dir: &Path) -> Option<(Connection, Option<Connection>)> {
+    let slot_on = at.choice("slot_on", &[("replica", SlotOn::Replica), ("primary", SlotOn::Primary)]);
+    let connection = connection(table, dir)?;
+    let Some(span) = table.key("primary") else {
+        if let Some(slot_on) = slot_on {
+            let wrong = Wrong::new("`slot_on` is given, and no `primary`");
+            table
+                .reader()
+                .error(&slot_on.span, wrong.hint("write `primary = { hostname = \"…\" }`, or leave `slot_on` out"));
+        }
+        return Some((connection, None));
+    };
+    let primary = primary(table, dir, &connection)?;
+    if primary.server() == connection.server() {
+        let wrong = Wrong::new("`primary` is the server that `hostname` names already");
+        table
+            .reader()
+            .error(&span, wrong.hint("leave `primary` out; it is for a database whose `hostname` is a replica"));
+        return None;
+    }
+    Some(match slot_on.map(|at| at.value).unwrap_or_default() {
+        SlotOn::Replica => (connection, Some(primary)),
+        SlotOn::Primary => (primary, None),
+    })
 }
 
 /// The slot's own table, if the slot's keys stand there.

@@ -17,13 +17,15 @@ pub(super) const HTTP: &[&str] = &["listen", "public_status"];
 
 pub(super) const SINK: &[&str] = &["format", "keep", "min_free", "path", "rotate_size", "type"];
 
-/// The keys of a database that say how it is reached.
+/// The keys of a database that stand in no other table.
+pub(super) const DATABASE: &[&str] = &["name", "primary"];
+
+/// The keys that say how a server is reached.
 pub(super) const CONNECTION: &[&str] = &[
     "channel_binding",
     "database",
     "hostname",
     "ipv6",
-    "name",
     "password",
     "password_file",
     "port",
@@ -54,6 +56,7 @@ pub(super) const SLOT: &[&str] = &[
     "schemas",
     "sink",
     "slot_name",
+    "slot_on",
     "status",
     "tables",
 ];
@@ -84,7 +87,8 @@ pub(super) const TABLES: &[(&str, &[&[&str]])] = &[
     ("[agent]", &[AGENT]),
     ("[http]", &[HTTP]),
     ("[sinks.NAME]", &[SINK]),
-    ("[[postgres_databases]]", &[CONNECTION, SLOT, NESTED]),
+    ("[[postgres_databases]]", &[DATABASE, CONNECTION, SLOT, NESTED]),
+    ("[postgres_databases.primary]", &[CONNECTION]),
     ("an entry of `tables`", &[PUBLISHED]),
 ];
 

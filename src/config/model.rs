@@ -125,7 +125,10 @@ pub enum MinFree {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Database {
     pub name: DatabaseName,
+    /// The server that has the slot.
     pub connection: Connection,
+    /// Where the publication is made, if the slot is on a replica.
+    pub primary: Option<Connection>,
     pub slot: SlotName,
     pub publication: PublicationName,
     pub status: Status,

@@ -19,6 +19,8 @@ pub(super) struct Table<'a> {
     /// Its header, or nothing for the whole file.
     title: String,
     table: Option<&'a DeTable<'a>>,
+    /// Which keys are taken from another table where this one is silent.
+    inherited: Option<(&'a DeTable<'a>, &'static [&'static str])>,
     span: Range<usize>,
 }
 
@@ -40,7 +42,7 @@ impl<'a> Table<'a> {
         span: Range<usize>,
         known: &[&[&str]],
     ) -> Self {
-        let opened = Self { reader, title, table: Some(table), span };
+        let opened = Self { reader, title, table: Some(table), inherited: None, span };
         for (key, _) in table {
             if !known.iter().any(|known| known.contains(&key.get_ref().as_ref())) {
                 opened.unknown(key.get_ref(), &key.span(), known);
@@ -76,6 +78,11 @@ impl<'a> Table<'a> {
         self.reader
     }
 
+    /// Its header.
+    pub(super) fn title(&self) -> &str {
+        &self.title
+    }
+
     /// Where the table begins.
     pub(super) const fn span(&self) -> &Range<usize> {
         &self.span
@@ -83,7 +90,16 @@ impl<'a> Table<'a> {
 
     /// Where `key` stands.
     pub(super) fn key(&self, key: &str) -> Option<Range<usize>> {
-        self.table?.get_key_value(key).map(|(key, _)| key.span())
+        self.table_of(key)?.get_key_value(key).map(|(key, _)| key.span())
+    }
+
+    /// The table that has a say in `key`.
+    fn table_of(&self, key: &str) -> Option<&'a DeTable<'a>> {
+        let own = self.table?;
+        match self.inherited {
+            Some((above, keys)) if keys.contains(&key) && !own.contains_key(key) => Some(above),
+            _ => Some(own),
+        }
     }
 
     /// The first of `keys` that is there, and where.
@@ -92,12 +108,22 @@ impl<'a> Table<'a> {
     }
 
     fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
-        self.table?.get(key)
+        self.table_of(key)?.get(key)
+    }
+
+    /// The table `key` inside this one, which takes `inherited` from this one where it is silent.
+    pub(super) fn inside(&self, key: &str, known: &[&[&str]], inherited: &'static [&'static str]) -> Self {
+        let path = self.title.trim_matches(['[', ']']);
+        let inside = self.open_table(key, format!("[{path}.{key}]"), known);
+        Self { inherited: self.table.map(|above| (above, inherited)), ..inside }
     }
 
     /// The table `key`; without keys if it is absent.
     pub(super) fn table(&self, key: &str, known: &[&[&str]]) -> Self {
-        let title = format!("[{key}]");
+        self.open_table(key, format!("[{key}]"), known)
+    }
+
+    fn open_table(&self, key: &str, title: String, known: &[&[&str]]) -> Self {
         match self.get(key).map(|value| (value.get_ref(), value.span())) {
             Some((DeValue::Table(table), span)) => Self::open(self.reader, title, table, span, known),
             other => {
@@ -106,7 +132,7 @@ impl<'a> Table<'a> {
                         Wrong::new(format!("`{key}` is a table")).hint(format!("write {title} on a line of its own"));
                     self.reader.error(&span, wrong);
                 }
-                Self { reader: self.reader, title, table: None, span: self.span.clone() }
+                Self { reader: self.reader, title, table: None, inherited: None, span: self.span.clone() }
             }
         }
     }

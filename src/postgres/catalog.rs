@@ -79,6 +79,14 @@ pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
     })
 }
 
+/// Whether the server is a standby, or recovers otherwise.
+///
+/// # Errors
+/// The server refuses, or the session breaks off.
+pub async fn in_recovery(client: &Client) -> Result<bool, SqlError> {
+    Ok(answer("recovery", client.query_typed_one("select pg_is_in_recovery()", &[])).await?.try_get(0)?)
+}
+
 /// The table that the column `name` names, schema and all; null if there is none. `to_regclass` fails where the role may not use
 /// the schema.
 pub(super) const OID_OF_NAME: &str = "\

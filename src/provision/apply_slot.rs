@@ -6,8 +6,9 @@ use tokio::time::sleep;
 
 use super::made::MadeSlot;
 use super::plan::SlotStep;
+use super::primary;
 use super::round::Round;
-use crate::config::Database;
+use crate::config::{Connection, Database};
 use crate::postgres::catalog;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{Connector, ReplicationError, ReplicationSession, SqlError, slot_trouble};
@@ -19,10 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked after that.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Takes `action`. Losing a race to another agent is success: the next look tells what there is.
+/// Takes `step`; `primary` is that of the standby where the slot is. Losing a race to another agent is success: the next look tells
+/// what there is.
 pub(super) async fn slot(
     step: SlotStep,
     round: &Round<'_>,
+    primary: Option<&Connection>,
     replication: &mut ReplicationSession,
 ) -> Result<(), Diagnosis> {
     let Round { database, connector, reporter, made, system_identifier, .. } = *round;
@@ -30,10 +33,16 @@ pub(super) async fn slot(
     let slot = &database.slot;
     match step {
         SlotStep::Create => {
+            let watch = async {
+                match primary {
+                    Some(primary) => primary::help_making(round, primary).await,
+                    None => watch_making(database, connector, reporter).await,
+                }
+            };
             let outcome = tokio::select! {
                 biased;
                 outcome = replication.create_slot(slot) => outcome,
-                unheard = watch_making(database, connector, reporter) => return Err(unheard),
+                given_up = watch => return Err(given_up),
             };
             match outcome {
                 Ok(()) => {

@@ -10,6 +10,7 @@ use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
 use crate::postgres::identity::{self, Unpublishable};
 use crate::postgres::preflight::{self, Allowed};
 use crate::postgres::publication::{self, PublicationFacts};
+use crate::postgres::standby::{self, StandbyFacts};
 use crate::postgres::younger::{is_younger, may_be_younger};
 use crate::postgres::{SqlError, SqlSession};
 
@@ -17,6 +18,10 @@ use crate::postgres::{SqlError, SqlSession};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     pub server: ServerFacts,
+    /// Its primary, if the server is a standby and the file has one.
+    pub primary: Option<ServerFacts>,
+    /// What a slot on the server depends on, if it is a standby.
+    pub standby: Option<StandbyFacts>,
     pub publication: Option<PublicationFacts>,
     /// What slotd knows of it, if slotd made or altered it.
     pub made: Option<MadePublication>,
@@ -51,21 +56,25 @@ impl Observed {
     }
 }
 
-/// Reads it all, in one session. `made` is what slotd has noted of the publication, `former` through which other one the slot was
+/// Reads it all. `primary` is a session there, if the server is a standby; `made` is what slotd has noted of the publication, `former` through which other one the slot was
 /// streamed last.
 ///
 /// # Errors
 /// The server refuses, or the session breaks off.
 pub async fn observe(
-    client: &SqlSession,
+    sql: &SqlSession,
+    primary: Option<&SqlSession>,
     database: &Database,
     made: Option<MadePublication>,
     former: Option<&PublicationName>,
 ) -> Result<Observed, SqlError> {
-    let server = catalog::server(client).await?;
+    let server = catalog::server(sql).await?;
+    let standby = if server.in_recovery { Some(standby::standby(sql).await?) } else { None };
+    let client = primary.unwrap_or(sql);
+    let primary = if primary.is_some() { Some(catalog::server(client).await?) } else { None };
     // The slot first: another agent that is just making both makes it second, so a slot that is seen here never lacks a
     // publication that is only younger than our look.
-    let slot = catalog::slots(client, &[&database.slot]).await?.pop();
+    let slot = catalog::slots(sql, &[&database.slot]).await?.pop();
     let publication = publication::publication(client, &database.publication).await?;
     let made = made.filter(|made| publication.as_ref().is_some_and(|found| is_it(database, found, made)));
     let differs = publication.as_ref().filter(|found| !Differences::new(database, found, made.as_ref()).is_empty());
@@ -86,7 +95,10 @@ pub async fn observe(
     };
     unpublishable_then.retain(|found| !tolerated(found) && !unpublishable.contains(found));
     let allowed = if publication.is_none() || slot.is_none() {
-        Some(preflight::allowed(client, &declared_tables(database)).await?)
+        let allowed = preflight::allowed(client, &declared_tables(database)).await?;
+        // The slot is made here.
+        let here = if primary.is_some() { preflight::allowed(sql, &[]).await? } else { allowed.clone() };
+        Some(Allowed { slots: here.slots, walsenders: here.walsenders, ..allowed })
     } else {
         None
     };
@@ -97,12 +109,14 @@ pub async fn observe(
     let younger = match (&slot, &publication) {
         (Some(slot), Some(publication)) if former.is_some() => may_be_younger(slot, publication),
         (Some(slot), Some(publication)) if slot.active_pid.is_none() && slot.confirmed_flush_lsn.is_some() => {
-            is_younger(client, slot, publication, &database.publication).await?
+            is_younger(sql, slot, publication, &database.publication).await?
         }
         _ => false,
     };
     Ok(Observed {
         server,
+        primary,
+        standby,
         publication,
         made,
         slot,

@@ -153,6 +153,34 @@ fn warnings(database: &Database, observed: &Observed) -> Vec<Finding> {
             ),
         });
     }
+    if let Some(standby) = observed.standby.as_ref().filter(|_| observed.primary.is_some()) {
+        if !standby.feedback {
+            found.push(Finding {
+                code: "standby_feedback",
+                sentence: "hot_standby_feedback is off on the standby: the slot is lost once its primary removes catalog rows that it needs"
+                    .to_owned(),
+                hint: "run on the standby: ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf();".to_owned(),
+            });
+        }
+        if !standby.has_physical_slot {
+            found.push(Finding {
+                code: "standby_without_slot",
+                sentence: "the standby has no physical slot on its primary (primary_slot_name): while it is away, its feedback counts for \
+                           nothing and WAL that it needs may be removed"
+                    .to_owned(),
+                hint: "run on the primary: SELECT pg_create_physical_replication_slot('standby'); and on the standby: ALTER \
+                       SYSTEM SET primary_slot_name = 'standby'; SELECT pg_reload_conf();"
+                    .to_owned(),
+            });
+        }
+    }
+    if database.primary.is_some() && observed.standby.is_none() {
+        found.push(Finding {
+            code: "promoted",
+            sentence: "the server is no standby (any more), and `primary` is not used".to_owned(),
+            hint: "take `primary` out of the file".to_owned(),
+        });
+    }
     if !server.has_our_settings {
         found.push(Finding {
             code: "pooler",

@@ -44,7 +44,7 @@ pub(super) fn refusals(database: &Database, observed: &Observed, known: bool, ho
         other => (None, other),
     };
     let mut all = Vec::new();
-    all.extend(refuse_server(observed).map(Refusal::Trouble));
+    all.extend(refuse_server(database, observed).map(Refusal::Trouble));
     all.extend(lost);
     all.extend(refuse_wal_level(observed).map(Refusal::Trouble));
     all.extend(sync_standby::refusal(database, names, own).map(Refusal::Trouble));
@@ -57,7 +57,7 @@ fn operator(reason: Reason, sentence: impl AsRef<str>, hint: impl AsRef<str>) ->
     Diagnosis { class: Class::Operator, trouble: Trouble::new(reason, sentence, hint) }
 }
 
-fn refuse_server(observed: &Observed) -> Option<Diagnosis> {
+fn refuse_server(database: &Database, observed: &Observed) -> Option<Diagnosis> {
     let server = &observed.server;
     if server.version < 150_000 {
         return Some(operator(
@@ -66,16 +66,49 @@ fn refuse_server(observed: &Observed) -> Option<Diagnosis> {
             "upgrade the server",
         ));
     }
-    server.in_recovery.then(|| {
+    if !server.in_recovery {
+        return None;
+    }
+    let sender = observed.standby.as_ref().and_then(|standby| standby.sender.clone());
+    let address = sender.as_deref().and_then(|sender| sender.rsplit_once(':'));
+    let primary = match (&database.primary, address) {
+        (Some(_), _) => String::new(),
+        (None, Some((host, port))) => format!("primary = {{ hostname = \"{host}\", port = {port} }}"),
+        // Only a superuser, or a member of pg_read_all_stats, is told.
+        (None, None) => "primary = { hostname = \"…\" }, which SHOW primary_conninfo; tells to a superuser".to_owned(),
+    };
+    if server.version < 160_000 {
+        let sentence = format!(
+            "the server is a standby of PostgreSQL {}, which can't decode: that takes 16",
+            server.version / 10_000
+        );
+        let beside = if primary.is_empty() { String::new() } else { format!(", beside {primary}") };
+        return Some(operator(
+            Reason::Server,
+            sentence,
+            format!("write slot_on = \"primary\"{beside}: the slot is made and read there"),
+        ));
+    }
+    (!primary.is_empty()).then(|| {
         operator(
             Reason::Server,
             "the server is a standby, where no publication can be made",
-            "give the primary's `hostname`",
+            format!("write where its primary is: {primary}"),
         )
     })
 }
 
 fn refuse_wal_level(observed: &Observed) -> Option<Diagnosis> {
+    if let Some(primary) = observed.primary.as_ref().filter(|primary| primary.wal_level != "logical") {
+        return Some(operator(
+            Reason::Server,
+            format!(
+                "wal_level of the primary is {}, and logical decoding on its standby needs logical",
+                primary.wal_level
+            ),
+            "run on the primary: ALTER SYSTEM SET wal_level = 'logical'; and restart it",
+        ));
+    }
     let wal_level = &observed.server.wal_level;
     (wal_level != "logical" && observed.slot.is_none()).then(|| {
         operator(

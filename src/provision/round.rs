@@ -9,13 +9,13 @@ use super::made::{Made, MadePublication};
 use super::plan::{Kind, Plan, PublicationStep, SlotStep, plan, publication_missing, through_former};
 use super::preflight::{Preflight, preflight};
 use super::refusals::Refusal;
-use super::{Consent, Observed, apply_publication, apply_slot, observe};
-use crate::config::Database;
+use super::{Consent, Observed, apply_publication, apply_slot, observe, primary};
+use crate::config::{Connection, Database};
 use crate::ident::{PublicationName, SlotName, quote_ident};
 use crate::postgres::catalog;
 use crate::postgres::preflight::Allowed;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
-use crate::postgres::{Connector, ReplicationSession, SqlError, Visit};
+use crate::postgres::{Connector, ReplicationSession, SqlError, SqlSession, Visit};
 use crate::status::{Finding, Reason, Reporter, Trouble};
 use crate::stream::{Anew, Holes, Ready};
 
@@ -37,6 +37,21 @@ pub enum Dropped {
     /// It stays: slotd did not make it.
     Anothers,
     Gone,
+}
+
+/// What there is, and the sessions in which that was seen.
+struct Looked {
+    visit: Visit,
+    /// On the primary of a standby.
+    primary: Option<Visit>,
+    observed: Observed,
+}
+
+impl Looked {
+    /// Where the publication is made.
+    fn publisher(&self) -> &SqlSession {
+        self.primary.as_deref().unwrap_or(&self.visit)
+    }
 }
 
 /// One round of one database.
@@ -74,7 +89,7 @@ impl Round<'_> {
         // What there is after what was done, where that is known without another look.
         let mut known_after = None;
         for _ in 0..LOOKS {
-            let (visit, mut observed) = match known_after.take() {
+            let Looked { visit, primary, mut observed } = match known_after.take() {
                 Some(seen) => seen,
                 None => self.look().await.map_err(Refusal::Trouble)?,
             };
@@ -115,7 +130,8 @@ impl Round<'_> {
             }
             let mut is_known = true;
             if let Some(step) = publication {
-                let taken = apply_publication::publication(&step, &observed.unpublishable, ours, self, &visit).await;
+                let publisher = primary.as_deref().unwrap_or(&visit);
+                let taken = apply_publication::publication(&step, &observed.unpublishable, ours, self, publisher).await;
                 altered |= step.kind != Kind::Create;
                 is_known = false;
                 match (taken, step.kind) {
@@ -130,21 +146,35 @@ impl Round<'_> {
                     (Err(refused), Kind::Alter | Kind::Recreate) => unaltered = Some(refused),
                 }
             }
-            let (taken, visit) = visit.during(self.apply_slot(steps, replication)).await;
+            if let Some(primary) = primary {
+                // The slot decodes what the standby replays.
+                primary::replayed(database, &visit, &primary).await.map_err(Refusal::Trouble)?;
+                drop((visit, primary));
+                self.apply_slot(steps, database.primary.as_ref(), replication).await.map_err(Refusal::Trouble)?;
+                continue;
+            }
+            let (taken, visit) = visit.during(self.apply_slot(steps, None, replication)).await;
             taken.map_err(Refusal::Trouble)?;
             if let Some(visit) = visit.filter(|_| is_known) {
                 let slot = catalog::slots(&visit, &[&database.slot]).await;
                 let slot = slot.map_err(|error| trouble::of_sql(Step::Observe, &error, &database.connection));
                 let slot = slot.map_err(Refusal::Trouble)?.pop();
-                known_after = Some((visit, Observed { slot, younger: false, allowed: None, ..observed }));
+                let observed = Observed { slot, younger: false, allowed: None, ..observed };
+                known_after = Some(Looked { visit, primary: None, observed });
             }
         }
         Err(Refusal::Trouble(raced(database)))
     }
 
-    async fn apply_slot(&self, steps: Vec<SlotStep>, replication: &mut ReplicationSession) -> Result<(), Diagnosis> {
+    /// `primary` is that of the standby where the slot is.
+    async fn apply_slot(
+        &self,
+        steps: Vec<SlotStep>,
+        primary: Option<&Connection>,
+        replication: &mut ReplicationSession,
+    ) -> Result<(), Diagnosis> {
         for step in steps {
-            apply_slot::slot(step, self, replication).await?;
+            apply_slot::slot(step, self, primary, replication).await?;
         }
         Ok(())
     }
@@ -157,16 +187,18 @@ impl Round<'_> {
         let Self { database, .. } = *self;
         let mut unaltered = None;
         loop {
-            let (visit, observed) = self.look().await?;
-            let plan = self.plan(&observed, true, Holes::Refuse);
-            let Preflight { warns, .. } = self.preflight(&observed, &plan);
+            let looked = self.look().await?;
+            let observed = &looked.observed;
+            let plan = self.plan(observed, true, Holes::Refuse);
+            let Preflight { warns, .. } = self.preflight(observed, &plan);
             let Plan { publication, mut findings, .. } = plan;
             findings.extend(warns);
             let ours = observed.is_ours();
             match publication {
                 Some(PublicationStep { kind: Kind::Create, .. }) => findings.push(publication_missing(database)),
                 Some(step) if step.is_allowed(consent, ours) && unaltered.is_none() => {
-                    let taken = apply_publication::publication(&step, &observed.unpublishable, ours, self, &visit);
+                    let (before, publisher) = (&observed.unpublishable, looked.publisher());
+                    let taken = apply_publication::publication(&step, before, ours, self, publisher);
                     // `Some` ends this, whatever came of it.
                     unaltered = Some(taken.await.err());
                     continue;
@@ -184,7 +216,7 @@ impl Round<'_> {
     /// # Errors
     /// The server refuses, or can't be reached.
     pub async fn tell_all(&self, known: bool) -> Result<(), Diagnosis> {
-        let (_, observed) = self.look().await?;
+        let Looked { observed, .. } = self.look().await?;
         let plan = self.plan(&observed, known, Holes::Refuse);
         let Preflight { blocks, warns, .. } = self.preflight(&observed, &plan);
         let refused = plan.refusals.into_iter().map(Finding::from);
@@ -199,19 +231,20 @@ impl Round<'_> {
     /// The server refuses, or can't be reached.
     pub async fn needs_former(&self, consent: Consent, is_half: bool) -> Result<Option<Finding>, Diagnosis> {
         let Self { database, .. } = *self;
-        let (visit, observed) = self.look().await?;
+        let looked = self.look().await?;
+        let observed = &looked.observed;
         let former = if is_half { observed.former.as_ref() } else { observed.needed_former() };
         let Some(former) = former else { return Ok(None) };
         let mut finding = through_former(database, former);
-        let plan = self.plan(&observed, true, Holes::Refuse);
+        let plan = self.plan(observed, true, Holes::Refuse);
         if let Some(step) = plan.publication.filter(|step| step.kind == Kind::Create) {
             let refusal = self.refuse_by_policy(Some(&step), &[], consent);
             let refusal = about_publication(plan.refusals).map(Refusal::Trouble).or(refusal);
             let made = match refusal {
                 Some(refusal) => Err(Finding::from(refusal)),
                 None => {
-                    let made =
-                        apply_publication::publication(&step, &observed.unpublishable, false, self, &visit).await;
+                    let (before, publisher) = (&observed.unpublishable, looked.publisher());
+                    let made = apply_publication::publication(&step, before, false, self, publisher).await;
                     made.map_err(|refused| Finding::from(Refusal::Trouble(refused)))
                 }
             };
@@ -231,8 +264,9 @@ impl Round<'_> {
     pub async fn apply_publication(&self, consent: Consent, streams: bool) -> Result<String, Diagnosis> {
         let Self { database, .. } = *self;
         let Database { name, publication, .. } = database;
-        let (visit, observed) = self.look().await?;
-        let plan = self.plan(&observed, true, Holes::Refuse);
+        let looked = self.look().await?;
+        let observed = &looked.observed;
+        let plan = self.plan(observed, true, Holes::Refuse);
         let Some(step) = plan.publication else { return Ok(format!("the publication {publication} is as declared")) };
         let refuse = |sentence: String, hint: String| {
             Err(Diagnosis { class: Class::Operator, trouble: Trouble::new(Reason::Publication, sentence, hint) })
@@ -260,7 +294,7 @@ impl Round<'_> {
             return refuse(sentence, hint);
         }
         let ours = observed.is_ours();
-        apply_publication::publication(&step, &observed.unpublishable, ours, self, &visit).await?;
+        apply_publication::publication(&step, &observed.unpublishable, ours, self, looked.publisher()).await?;
         Ok(format!("{} the publication {publication}", step.kind.done()))
     }
 
@@ -271,25 +305,27 @@ impl Round<'_> {
     pub async fn drop_publication(&self) -> Result<Dropped, Diagnosis> {
         let Self { database, reporter, made, .. } = *self;
         let to = &database.connection;
-        let (visit, observed) = self.look().await?;
+        let looked = self.look().await?;
+        let observed = &looked.observed;
         if observed.publication.is_none() {
             return Ok(Dropped::Gone);
         }
-        let Some(ours) = observed.made.filter(|made| made.ours) else { return Ok(Dropped::Anothers) };
+        let Some(ours) = observed.made.clone().filter(|made| made.ours) else { return Ok(Dropped::Anothers) };
         let statement = format!("DROP PUBLICATION {}", quote_ident(database.publication.as_str()));
-        let dropped = visit.statement("the publication", &statement).await;
+        let dropped = looked.publisher().statement("the publication", &statement).await;
         dropped.map_err(|error| trouble::of_sql(Step::CreatePublication, &error, to))?;
         reporter.info(None, &format!("dropped the publication: {statement};"));
         made.forget_publication(&ours).await.map_err(|error| unrecorded(&error))?;
         Ok(Dropped::Gone)
     }
 
-    async fn look(&self) -> Result<(Visit, Observed), Diagnosis> {
+    async fn look(&self) -> Result<Looked, Diagnosis> {
         let Self { database, connector, made, system_identifier, .. } = *self;
         let to = &database.connection;
         let visit = connector.visit(to).await.map_err(|error| trouble::of_connect(&error, to))?;
+        let primary = primary::of_standby(connector, database, &visit, system_identifier).await?;
         let made = made.publication(system_identifier, &to.database, &database.publication);
-        let observed = observe(&visit, database, made, self.former.as_ref()).await;
+        let observed = observe(&visit, primary.as_deref(), database, made, self.former.as_ref()).await;
         let observed = observed.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
         if let Some(made) = observed.made.as_ref().filter(|made| made.oid.is_none()) {
             // The agent ended between the statement and its note.
@@ -297,7 +333,7 @@ impl Round<'_> {
             let noted = MadePublication { oid, ..made.clone() };
             self.made.note_publication(noted).await.map_err(|error| unrecorded(&error))?;
         }
-        Ok((visit, observed))
+        Ok(Looked { visit, primary, observed })
     }
 
     fn plan(&self, observed: &Observed, known: bool, holes: Holes) -> Plan {

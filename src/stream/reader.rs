@@ -24,7 +24,7 @@ use crate::change::{Batch, BatchBuilder, Cursor, Transaction, Unit};
 use crate::faults::{self, Point};
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, DecodeError, Message};
-use crate::postgres::{CopyReader, History, ReplicationError, SqlError};
+use crate::postgres::{CopyReader, History, ReplicationError, SqlError, standby};
 use crate::wire::frame::{COPY_DATA, COPY_DONE, FrameError, Header};
 use crate::wire::replication::{StreamMessage, StreamMessageError, XLOG_DATA_HEADER};
 use crate::wire::{ServerError, Severity};
@@ -298,6 +298,8 @@ impl Reader {
             Message::Message { transactional: true, .. } => {
                 builder.push(start, len, None, next_ordinal(open)?);
             }
+            // One of ours, which only made the primary write.
+            Message::Message { transactional: false, prefix, .. } if prefix == standby::PREFIX.as_bytes() => {}
             Message::Message { transactional: false, lsn, .. } => {
                 prove(proofs, Unit::Message(lsn))?;
                 self.progress.begin_unit();

@@ -71,6 +71,8 @@ mod relief;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod replica;
+#[cfg(test)]
 mod retry;
 #[cfg(test)]
 mod rows;

@@ -340,7 +340,7 @@ async fn drift(cluster: &Cluster, dbname: &str, connector: &Connector, keys: &st
     let config = config::parse(Path::new("/nowhere/slotd.toml"), &text, &|_| None).unwrap();
     let database = &config.databases[0];
     let sql = connector.sql(&database.connection).await.unwrap();
-    let observed = provision::observe(&sql, database, None, None).await.unwrap();
+    let observed = provision::observe(&sql, None, database, None, None).await.unwrap();
     let findings = provision::plan(database, &observed, false, Holes::Refuse, "slotd/test").findings;
     findings.into_iter().map(|finding| finding.sentence).collect()
 }

@@ -14,7 +14,7 @@ use crate::postgres::preflight::{self, Allowed};
 use crate::postgres::trouble::{self, Step};
 use crate::postgres::{ConnectError, Connector, SystemIdentity, catalogue};
 use crate::provision::made::Made;
-use crate::provision::{self, Preflight, observe, plan};
+use crate::provision::{self, Preflight, observe, plan, primary};
 use crate::status::{Reason, Trouble};
 use crate::storage::{Disk, SharedStorage};
 use crate::stream::Holes;
@@ -119,7 +119,9 @@ async fn observed(database: &Database, known: &Known) -> Result<(Planned, Share)
     };
     let made = made.publication(system_identifier, &to.database, &database.publication);
     let former = recorded.former(&database.slot, system_identifier, &database.publication);
-    let observed = observe(&sql, database, made, former.as_ref()).await.map_err(refused)?;
+    let primary = primary::of_standby(connector, database, &sql, system_identifier).await;
+    let primary = primary.map_err(|diagnosis| diagnosis.trouble)?;
+    let observed = observe(&sql, primary.as_deref(), database, made, former.as_ref()).await.map_err(refused)?;
     let allowed = match &observed.allowed {
         Some(allowed) => allowed.clone(),
         None => preflight::allowed(&sql, &[]).await.map_err(refused)?,

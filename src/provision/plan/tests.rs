@@ -36,6 +36,8 @@ fn nothing() -> Observed {
             connection_limit: None,
             has_our_settings: true,
         },
+        primary: None,
+        standby: None,
         publication: None,
         made: None,
         slot: None,

@@ -43,6 +43,8 @@ fn look(keys: &str, server: ServerFacts, allowed: &Allowed) -> Preflight {
         younger: false,
         former: None,
         server,
+        primary: None,
+        standby: None,
         publication: None,
         made: None,
         slot: None,
