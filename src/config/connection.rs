@@ -43,7 +43,7 @@ pub(super) fn connection(table: &Table<'_>, dir: &Path) -> Option<Connection> {
 
 /// The primary of the `replica` that stands in `table`.
 pub(super) fn primary(table: &Table<'_>, dir: &Path, replica: &Connection) -> Option<Connection> {
-    read(&table.inside("primary", &[keys::CONNECTION], INHERITED), dir, Some(replica))
+    read(&table.inside("primary", &[keys::CONNECTION], INHERITED)?, dir, Some(replica))
 }
 
 fn read(table: &Table<'_>, dir: &Path, above: Option<&Connection>) -> Option<Connection> {

@@ -102,9 +102,10 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The first of `keys` that is there, and where.
+    /// The first of `keys` that stands in this very table, and where.
     pub(super) fn first_of<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, Range<usize>)> {
-        keys.iter().find_map(|key| self.key(key).map(|span| (*key, span)))
+        let own = self.table?;
+        keys.iter().find_map(|key| own.get_key_value(*key).map(|(at, _)| (*key, at.span())))
     }
 
     fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -112,10 +113,10 @@ impl<'a> Table<'a> {
     }
 
     /// The table `key` inside this one, which takes `inherited` from this one where it is silent.
-    pub(super) fn inside(&self, key: &str, known: &[&[&str]], inherited: &'static [&'static str]) -> Self {
+    pub(super) fn inside(&self, key: &str, known: &[&[&str]], inherited: &'static [&'static str]) -> Option<Self> {
         let path = self.title.trim_matches(['[', ']']);
         let inside = self.open_table(key, format!("[{path}.{key}]"), known);
-        Self { inherited: self.table.map(|above| (above, inherited)), ..inside }
+        inside.table.map(|_| Self { inherited: self.table.map(|above| (above, inherited)), ..inside })
     }
 
     /// The table `key`; without keys if it is absent.

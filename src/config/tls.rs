@@ -47,7 +47,7 @@ pub(super) fn tls(table: &Table<'_>, dir: &Path, host: Option<&Host>) -> Option<
         return None;
     }
     if let Some(Host::Socket(_)) = host {
-        if let Some((key, span)) = ssl.map(|ssl| ("ssl", ssl.span)).or_else(|| table.first_of(KEYS)) {
+        if let Some((key, span)) = table.first_of(&["ssl"]).or_else(|| table.first_of(KEYS)) {
             let wrong = Wrong::new(format!("`{key}` asks for TLS, and a Unix socket has none"));
             reader.error(&span, wrong.hint(format!("leave `{key}` out")));
         }

@@ -8,8 +8,8 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::config::{
-    Agent, Budget, ChannelBinding, ClientCert, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree, Password,
-    Publish, Resolver, Scope, SinkConfig, SslMode, SslNegotiation, Status, Tls, Trust, load, parse,
+    Agent, Budget, ChannelBinding, ClientCert, Connection, Database, FileSinkConfig, Host, Http, Keep, LogLevel,
+    MinFree, Password, Publish, Resolver, Scope, SinkConfig, SslMode, SslNegotiation, Status, Tls, Trust, load, parse,
 };
 use crate::ident::{DatabaseName, SinkName, TableName};
 
@@ -78,6 +78,30 @@ fn a_database_in_three_lines_has_all_defaults() {
     assert_eq!((shop.status, &shop.scope, shop.publish), (Status::Active, &None, None));
     assert_eq!((shop.publish_via_partition_root, shop.max_retained_wal), (None, Budget::Server));
     assert_eq!((shop.sinks.clone(), shop.allow_no_identity.clone()), (vec![sink("changes")], Vec::new()));
+}
+
+#[test]
+fn a_primary_takes_what_it_is_silent_about_from_its_replica() {
+    let replica = "[[postgres_databases]]\nname = \"a\"\nurl = \"postgres://me:pw@replica:5433/shop\"\nssl_root_cert = \"ca.pem\"\n\
+                   ipv6 = true\n";
+    let of = |keys: &str| one(&format!("{replica}{keys}\n"));
+    let (a, secret) =
+        (of("primary = { hostname = \"first\" }"), |of: &Connection| of.password.reveal().unwrap().unwrap());
+    let expected = Connection { host: Host::Name("first".to_owned()), ..a.connection.clone() };
+    let primary = a.primary.clone().unwrap();
+    assert_eq!(primary, expected);
+    assert_eq!((primary.port, secret(&primary).expose_secret()), (5433, "pw"));
+    let b = of("[postgres_databases.primary]\nurl = \"postgres://other@first/shop\"\nssl = false\nipv6 = false");
+    let primary = b.primary.as_ref().unwrap();
+    assert_eq!((primary.username.as_str(), primary.port, secret(primary).expose_secret()), ("other", 5432, "pw"));
+    assert_eq!((&primary.tls, primary.ipv6), (&None, false));
+    let c = of("primary = { hostname = \"first\", password = \"its\", ssl_mode = \"verify-ca\" }");
+    let primary = c.primary.as_ref().unwrap();
+    let trust = Trust { root_cert: Some("/etc/slotd/ca.pem".into()), crl: None };
+    assert_eq!(primary.tls.as_ref().unwrap().mode, SslMode::VerifyCa(trust));
+    assert_eq!(secret(primary).expose_secret(), "its");
+    let on_primary = of("primary = { hostname = \"first\" }\nslot_on = \"primary\"");
+    assert_eq!((&on_primary.connection, &on_primary.primary), (&expected, &None));
 }
 
 #[test]
@@ -329,7 +353,7 @@ fn the_reference_is_right_in_what_it_comments_out() {
 fn the_reference_names_every_key() {
     use crate::config::keys;
     let (_, text) = reference_switched_on();
-    for key in [keys::AGENT, keys::HTTP, keys::SINK, keys::CONNECTION, keys::SLOT].concat() {
+    for key in [keys::AGENT, keys::HTTP, keys::SINK, keys::DATABASE, keys::CONNECTION, keys::SLOT].concat() {
         let beside = ["password", "schemas"].contains(&key);
         let named = text
             .lines()

@@ -38,6 +38,34 @@ slot_name = "Shop"
 }
 
 #[test]
+fn a_primary_is_another_server_and_has_a_hostname() {
+    insta::assert_snapshot!(shown(
+        r#"
+[[postgres_databases]]
+name = "a"
+url = "postgresql://slotd@db/shop"
+primary = { host = "other", slot_name = "s" }
+
+[[postgres_databases]]
+name = "b"
+url = "postgresql://slotd@db/shop"
+slot_name = "b"
+primary = { hostname = "DB", password = "hunter2" }
+
+[[postgres_databases]]
+name = "c"
+url = "postgresql://slotd@db/shop"
+slot_on = "primary"
+
+[[postgres_databases]]
+name = "d"
+url = "postgresql://slotd@db/shop"
+primary = "other"
+"#
+    ));
+}
+
+#[test]
 fn what_is_not_toml_is_shown_once_for_each_line() {
     insta::assert_snapshot!(shown(
         "[agent]\ngrace = 10s\nlog = \"info\nlog = \"warn\"\n[http\nlisten = \"off\"\n[[sinks]]\nssl\nx\na = [1,\n2 3\n"
@@ -215,7 +243,7 @@ fn each_is_answered_with_what_to_write() {
         (&shop("sink = [\"changes\", \"changes\"]"), &["in the list twice"]),
         (&shop("max_retained_wal = \"0MB\""), &["a budget of nothing"]),
         (&shop("max_retained_wal = 10"), &["bare number", "\"10GB\""]),
-        (&shop("slot_on = \"replica\""), &["unknown key `slot_on`"]),
+        (&shop("slot_on = \"replica\""), &["`slot_on` is given, and no `primary`"]),
         (&shop("replication_slots = []"), &["one replication slot, and this one has 0"]),
         (
             &shop("[[postgres_databases.replication_slots]]\n[[postgres_databases.replication_slots]]"),
