@@ -37,6 +37,7 @@ fn main() -> Result<(), NameError> {
     let stream = Arc::new(StreamIdentity {
         system_identifier: 7_300_000_000_000_000_001,
         timeline: Timeline { id: 1, begin: Lsn::ZERO },
+        standby: false,
         slot: SlotName::new("slotd_shop")?,
         publication: PublicationName::new("slotd_shop")?,
         database: DatabaseName::new("shop")?,

@@ -36,6 +36,8 @@ pub struct Seen {
     pub synchronous_standby_names: String,
     /// A server that was restored, or another one in its place, was started later.
     pub started: String,
+    /// Whether it is a standby.
+    pub in_recovery: bool,
 }
 
 /// What was last seen of a slot.
@@ -65,6 +67,7 @@ impl Seen {
             slot,
             synchronous_standby_names: server.synchronous_standby_names.clone(),
             started: server.started.clone(),
+            in_recovery: server.in_recovery,
         }
     }
 }

@@ -118,6 +118,9 @@ pub struct Record {
     pub system_identifier: u64,
     /// The timeline of the server when this was written.
     pub timeline: Timeline,
+    /// Whether that server was a standby: its promotion changes the history under a stream that goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standby: bool,
     /// The slot.
     pub slot: SlotName,
     /// The publication through which it was read: another one may number the changes of a transaction otherwise.
@@ -153,6 +156,7 @@ impl Record {
             beginning: fastrand::u64(..),
             system_identifier: stream.system_identifier,
             timeline: stream.timeline,
+            standby: stream.standby,
             slot: stream.slot.clone(),
             publication: stream.publication.clone(),
             acknowledged,
@@ -185,6 +189,7 @@ impl Record {
         }
         if other.timeline.begin > self.timeline.begin {
             self.timeline = other.timeline;
+            self.standby = other.standby;
         }
     }
 }
@@ -196,6 +201,8 @@ pub struct StreamIdentity {
     pub system_identifier: u64,
     /// The timeline that the server is on, as `IDENTIFY_SYSTEM` and `TIMELINE_HISTORY` name it.
     pub timeline: Timeline,
+    /// Whether the server is a standby.
+    pub standby: bool,
     /// The slot.
     pub slot: SlotName,
     /// The publication through which it is read.
@@ -262,6 +269,7 @@ mod tests {
             beginning: u64::MAX,
             system_identifier: 7_300_000_000_000_000_001,
             timeline: Timeline { id: 2, begin: Lsn(90) },
+            standby: false,
             slot: SlotName::new("slotd_shop").unwrap(),
             publication: PublicationName::new("slotd_shop").unwrap(),
             acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),

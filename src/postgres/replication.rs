@@ -65,6 +65,8 @@ pub struct ReplicationSession {
     buf: BytesMut,
     /// How long an answer may take.
     patience: Duration,
+    /// As the server reported it at the login.
+    in_hot_standby: bool,
 }
 
 impl std::fmt::Debug for ReplicationSession {
@@ -110,11 +112,20 @@ impl Connector {
             ("wal_sender_timeout", &wal_sender_timeout),
         ];
         let session = self.login(to, &parameters).await?;
-        Ok(ReplicationSession { stream: session.stream, buf: session.buf, patience: self.connect_timeout() })
+        // Reported by servers of 14 and later.
+        let in_hot_standby = session.settings.get("in_hot_standby").is_some_and(|on| on == "on");
+        let patience = self.connect_timeout();
+        Ok(ReplicationSession { stream: session.stream, buf: session.buf, patience, in_hot_standby })
     }
 }
 
 impl ReplicationSession {
+    /// Whether the server was a standby when it let us in.
+    #[must_use]
+    pub const fn is_of_standby(&self) -> bool {
+        self.in_hot_standby
+    }
+
     /// `IDENTIFY_SYSTEM`.
     ///
     /// # Errors

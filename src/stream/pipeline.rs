@@ -162,6 +162,7 @@ impl Pipeline {
         let identity = Arc::new(StreamIdentity {
             system_identifier: system.system_identifier,
             timeline: history.current(),
+            standby: session.is_of_standby(),
             slot: self.database.slot.clone(),
             publication: self.database.publication.clone(),
             database: self.database.name.clone(),
@@ -621,6 +622,12 @@ impl Started {
     #[must_use]
     pub const fn system_identifier(&self) -> u64 {
         self.opened.system_identifier()
+    }
+
+    /// Whether the server was a standby when it began.
+    #[must_use]
+    pub fn is_of_standby(&self) -> bool {
+        self.opened.server.identity.standby
     }
 }
 

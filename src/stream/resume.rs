@@ -97,7 +97,6 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
     if held.is_some_and(|held| held.is_half()) && record.publication != *server.publication {
         return Judgement::HalfOf { publication: record.publication.clone() };
     }
-    let acknowledged = record.acknowledged.map_or(Lsn::ZERO, EndLsn::lsn);
     let start = match held {
         // The slot fell back behind the sink: with its server's crash, or with its server's restoration.
         Some(held) if held.unit().is_sent_from(confirmed) => match held.unit() {
@@ -106,7 +105,7 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
             Unit::Transaction(commit_lsn) => commit_lsn,
         },
         Some(held) => held.start_lsn(),
-        None => acknowledged,
+        None => acknowledged(record),
     };
     Judgement::Resume { start, held }
 }
@@ -170,6 +169,15 @@ fn off_history(server: &Server<'_>, record: &Record) -> Option<String> {
     let left = |at: Lsn| if at == Lsn::ZERO { String::new() } else { format!(", which began at {at}") };
     match server.history.end_of(ours) {
         Ok(None) => None,
+        // A stream that lived through the promotion of its standby: the slot has taken our word from beyond the switch, so this
+        // server sent what we have.
+        Ok(Some(switch))
+            if record.standby
+                && server.confirmed_flush_lsn > switch
+                && server.confirmed_flush_lsn <= acknowledged(record) =>
+        {
+            None
+        }
         Ok(Some(switch)) => (position > switch).then(|| {
             format!(
                 "the server left timeline {} at {switch} for timeline {}, and the sink stands at {position}",
@@ -184,6 +192,10 @@ fn off_history(server: &Server<'_>, record: &Record) -> Option<String> {
             left(ours.begin)
         )),
     }
+}
+
+fn acknowledged(record: &Record) -> Lsn {
+    record.acknowledged.map_or(Lsn::ZERO, EndLsn::lsn)
 }
 
 const fn lost(reason: Reason, sentence: String) -> Judgement {

@@ -122,6 +122,7 @@ impl Sinks {
                 open.key.clone(),
                 std::sync::Mutex::new(Record {
                     timeline: identity.timeline,
+                    standby: identity.standby,
                     publication: identity.publication.clone(),
                     ..record
                 }),

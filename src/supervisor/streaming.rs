@@ -32,11 +32,11 @@ impl Keep {
         let first = period.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
         let mut checks = interval_at(Instant::now() + first, period);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let system_identifier = started.system_identifier();
+        let (system_identifier, is_standby) = (started.system_identifier(), started.is_of_standby());
         let declared = Round { database, connector, reporter, made, system_identifier, former: former.cloned() };
         let round = Round { database: &through.database, former: None, ..declared.clone() };
         let streaming = through.run(started, stop);
-        let mut over = seen.clone();
+        let (mut over, mut standby_seen) = (seen.clone(), seen.clone());
         let sync_standby = async {
             loop {
                 // What the guard saw may be older than the stream; one that does not answer has not changed.
@@ -64,9 +64,16 @@ impl Keep {
                 }
             }
         };
+        // The history that the stream began with is not the server's any more.
+        let promoted = async {
+            if !is_standby {
+                return std::future::pending().await;
+            }
+            next(&mut standby_seen, |seen| (!seen.in_recovery).then_some(())).await
+        };
         // What is done then is done once the stream has ended.
         let over = over_limit(&mut over, database);
-        tokio::pin!(streaming, sync_standby, steady, over);
+        tokio::pin!(streaming, sync_standby, steady, over, promoted);
         let (mut is_steady, mut is_past) = (false, false);
         let mut blind = Streak::default();
         loop {
@@ -76,6 +83,7 @@ impl Keep {
                 end = &mut streaming => return end,
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
                 () = former::nothing_in_flight(reporter), if is_past => return End::Trouble(former::past(database, &through.database)),
+                () = &mut promoted => return End::Trouble(was_promoted(database)),
                 () = &mut over => return End::Trouble(over_its_budget(database)),
                 Some(asked) = asks.recv() => ask = Some(asked),
                 () = &mut steady, if !is_steady => {
@@ -136,6 +144,16 @@ impl Keep {
             reporter.round_done();
         }
     }
+}
+
+/// The server is a standby no more.
+fn was_promoted(database: &Database) -> Diagnosis {
+    let trouble = Trouble::new(
+        Reason::Server,
+        format!("the standby that has the slot {} was promoted", database.slot),
+        "nothing to do: the stream is judged anew, and goes on",
+    );
+    Diagnosis { class: Class::Retry, trouble }
 }
 
 /// The stream was ended to free the disk.

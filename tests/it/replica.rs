@@ -148,3 +148,63 @@ async fn told_on(major: u32) {
     let codes: Vec<_> = health["findings"].as_array().unwrap().iter().map(|found| found["code"].clone()).collect();
     assert_eq!(codes, ["standby_feedback", "standby_without_slot"], "PostgreSQL {major}: {health:#}");
 }
+
+/// The history of the server changes under a stream that goes on.
+#[tokio::test]
+async fn the_promotion_of_a_replica_loses_and_repeats_nothing() {
+    join_all(DECODING.map(async |major| {
+        for kill in [false, true] {
+            promoted_on(major, kill).await;
+        }
+    }))
+    .await;
+}
+
+/// Whether it is killed before it can notice.
+async fn promoted_on(major: u32, kill: bool) {
+    let pair = Pair::start(major).await;
+    let (standby, dbname) = (&pair.standby, &pair.dbname);
+    pair.primary.execute(dbname, "GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO agent").await;
+    let mut slotd = Slotd::run(&pair.entry());
+    slotd.await_state(dbname, "streaming").await;
+    let writer = pair.primary.connect(dbname).await;
+    let write = async {
+        for id in 0.. {
+            writer.batch_execute(&format!("INSERT INTO orders VALUES ({id})")).await.unwrap();
+        }
+    };
+    let promote = async {
+        slotd.await_lines(dbname, 100).await;
+        standby.promote().await;
+        let writer = standby.connect(dbname).await;
+        for id in 1_000_000..1_000_100 {
+            writer.batch_execute(&format!("INSERT INTO orders VALUES ({id})")).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = write => unreachable!(),
+        () = promote => {}
+    }
+    let has = async |slotd: &mut Slotd| {
+        let rows = standby.value(dbname, "SELECT count(*) FROM orders").await.unwrap().parse().unwrap();
+        slotd.await_lines(dbname, rows).await;
+    };
+    has(&mut slotd).await;
+    if kill {
+        slotd.await_acknowledged(standby, dbname).await;
+        slotd.kill9().await;
+        slotd.start();
+    }
+    let is_promoted = |health: &Value| health["findings"][0]["code"] == "promoted" && health["state"] == "streaming";
+    slotd.await_until(dbname, is_promoted).await;
+    standby.execute(dbname, "INSERT INTO orders SELECT generate_series(2000001, 2000010)").await;
+    has(&mut slotd).await;
+    slotd.kill9().await;
+    slotd.start();
+    slotd.await_state(dbname, "streaming").await;
+    standby.execute(dbname, "INSERT INTO orders VALUES (3000000)").await;
+    has(&mut slotd).await;
+    let rows = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM orders";
+    let ids: Vec<_> = slotd.lines(dbname).iter().map(|line| line["record"]["id"].to_string()).collect();
+    assert_eq!(Some(ids.join(" ")), standby.value(dbname, rows).await, "PostgreSQL {major}, killed: {kill}");
+}

@@ -231,6 +231,7 @@ fn encode(r#type: &Arc<Type>, text: &str) -> String {
     let stream = StreamIdentity {
         system_identifier: 1,
         timeline: Timeline { id: 1, begin: Lsn::ZERO },
+        standby: false,
         slot: SlotName::new("samples").unwrap(),
         publication: PublicationName::new("samples").unwrap(),
         database: DatabaseName::new("samples").unwrap(),

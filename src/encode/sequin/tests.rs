@@ -52,6 +52,7 @@ fn stream() -> Arc<StreamIdentity> {
     Arc::new(StreamIdentity {
         system_identifier: 7_300_000_000_000_000_001,
         timeline: Timeline { id: 9, begin: Lsn(1) },
+        standby: false,
         slot: SlotName::new("slotd_shop").unwrap(),
         publication: PublicationName::new("slotd_shop").unwrap(),
         database: DatabaseName::new("shop").unwrap(),

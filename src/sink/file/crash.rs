@@ -107,6 +107,7 @@ pub(super) fn stream(slot: &str) -> Arc<StreamIdentity> {
     Arc::new(StreamIdentity {
         system_identifier: 7,
         timeline: TIMELINE,
+        standby: false,
         slot: SlotName::new(slot).unwrap(),
         publication: PublicationName::new("shop").unwrap(),
         database: DatabaseName::new("shop").unwrap(),
@@ -122,6 +123,7 @@ pub(super) fn record(slot: &str, acknowledged: Option<u64>) -> Record {
         timeline: TIMELINE,
         slot: SlotName::new(slot).unwrap(),
         publication: PublicationName::new("shop").unwrap(),
+        standby: false,
         acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
         cursor: None,
         open_gap: None,

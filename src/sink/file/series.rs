@@ -116,6 +116,7 @@ impl<E: Lines> Series<E> {
             let stands = open.sidecar.state().cursor();
             let record = state.record.as_mut().ok_or_else(|| trouble::closed(series.names.current()))?;
             record.timeline = open.stream.timeline;
+            record.standby = open.stream.standby;
             record.publication.clone_from(&open.stream.publication);
             record.acknowledged = record.acknowledged.max(batch.end_lsn);
             record.cursor = batch.cursor.or(stands);

@@ -186,6 +186,7 @@ mod tests {
             timeline: Timeline { id: u32::MAX, begin: Lsn(u64::MAX) },
             slot: SlotName::new("s".repeat(63)).unwrap(),
             publication: PublicationName::new("\u{1}".repeat(63)).unwrap(),
+            standby: false,
             acknowledged: Some(end),
             cursor: Some(cursor),
             open_gap: None,

@@ -20,6 +20,7 @@ fn record(acknowledged: u64) -> Record {
         timeline: Timeline { id: 1, begin: Lsn::ZERO },
         slot: SlotName::new("slotd_shop").unwrap(),
         publication: PublicationName::new("slotd_shop").unwrap(),
+        standby: false,
         acknowledged: Some(EndLsn::of_idle(Lsn(acknowledged))),
         cursor: None,
         open_gap: None,

@@ -32,6 +32,7 @@ fn standing(cursor: Option<Cursor>, acknowledged: Option<u64>) -> Standing {
         timeline: Timeline { id: 1, begin: Lsn::ZERO },
         slot: slot(),
         publication: publication(),
+        standby: false,
         acknowledged: acknowledged.map(|lsn| EndLsn::of_commit(Lsn(lsn))),
         cursor,
         open_gap: None,
@@ -128,6 +129,19 @@ fn a_position_beyond_the_switch_is_diverged_and_both_lsns_are_named() {
 fn a_slot_beyond_the_switch_does_not_prove_that_the_stream_lived_through_the_promotion() {
     let world = World { history: History::parse(2, "1\t0/80\twhy\n").unwrap(), confirmed: 0x90, ..World::default() };
     assert_eq!(world.reason(&standing(Some(whole(0x90, 0xA0)), Some(0xA0))), Reason::Diverged);
+}
+
+#[test]
+fn a_stream_of_a_standby_lives_through_its_promotion() {
+    let world = World { history: History::parse(2, "1\t0/80\twhy\n").unwrap(), confirmed: 0xA0, ..World::default() };
+    let mut standing = standing(Some(whole(0x90, 0xA0)), Some(0xA0));
+    standing.record.as_mut().unwrap().standby = true;
+    assert!(matches!(world.judge(&standing), Judgement::Resume { start, .. } if start == Lsn(0xA0)));
+    // The slot stands where the stream had not come from this server, or beyond what we have said.
+    for confirmed in [0x80, 0xA1] {
+        let history = world.history.clone();
+        assert_eq!(World { history, confirmed, ..World::default() }.reason(&standing), Reason::Diverged, "{confirmed}");
+    }
 }
 
 #[test]
