@@ -149,7 +149,10 @@ impl SlotFacts {
     #[must_use]
     pub fn invalidation(&self) -> Option<&str> {
         let lost = self.wal_status.as_deref() == Some("lost") || self.conflicting == Some(true);
-        self.invalidation_reason.as_deref().or_else(|| lost.then_some("wal_removed"))
+        // 16 does not tell which of the two conflicts with recovery it was. One whose WAL was removed stands nowhere.
+        let by_conflict = self.conflicting == Some(true) && self.restart_lsn.is_some();
+        let why = if by_conflict { "a conflict with recovery" } else { "wal_removed" };
+        self.invalidation_reason.as_deref().or_else(|| lost.then_some(why))
     }
 }
 

@@ -11,7 +11,19 @@ use crate::status::{Holder, Reason, Trouble};
 pub fn lost(name: &SlotName, slot: Option<&SlotFacts>) -> Option<(Reason, String)> {
     let Some(slot) = slot else { return Some((Reason::SlotMissing, format!("the slot {name} is gone"))) };
     let why = slot.invalidation()?;
-    Some((Reason::SlotInvalidated, format!("the server has invalidated the slot {name}: {why}")))
+    let cause = match why {
+        "rows_removed" => {
+            ", a conflict with recovery: the primary removed rows that the slot needed, while hot_standby_feedback was off or the \
+             standby away"
+        }
+        "wal_level_insufficient" => ", a conflict with recovery: wal_level of the primary was lowered",
+        "a conflict with recovery" => {
+            ": the primary removed rows that the slot needed, while hot_standby_feedback was off or the standby away, or its \
+             wal_level was lowered"
+        }
+        _ => "",
+    };
+    Some((Reason::SlotInvalidated, format!("the server has invalidated the slot {name}: {why}{cause}")))
 }
 
 /// That session `pid` holds the slot; `own` is how our own sessions call themselves.

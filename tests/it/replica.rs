@@ -149,6 +149,46 @@ async fn told_on(major: u32) {
     assert_eq!(codes, ["standby_feedback", "standby_without_slot"], "PostgreSQL {major}: {health:#}");
 }
 
+#[tokio::test]
+async fn a_slot_that_is_lost_to_a_conflict_with_recovery_is_told_with_its_cause() {
+    join_all(DECODING.map(conflicted_on)).await;
+}
+
+async fn conflicted_on(major: u32) {
+    let pair = Pair::start(major).await;
+    let dbname = &pair.dbname;
+    // The physical slot would hold back what feedback has told it before.
+    pair.standby.execute("postgres", "ALTER SYSTEM SET hot_standby_feedback = off").await;
+    pair.standby.execute("postgres", "SELECT pg_reload_conf()").await;
+    let xmin =
+        "SELECT coalesce(xmin::text, catalog_xmin::text, 'none') FROM pg_replication_slots WHERE slot_name = 'standby'";
+    pair.primary.await_value("postgres", xmin, "none").await;
+    pair.primary.execute(dbname, "GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO agent").await;
+    let mut slotd = Slotd::run(&pair.entry());
+    slotd.await_state(dbname, "streaming").await;
+    pair.primary.execute(dbname, "INSERT INTO orders VALUES (1)").await;
+    slotd.await_lines(dbname, 1).await;
+    for statement in
+        ["CREATE TABLE gone (id int)", "DROP TABLE gone", "VACUUM pg_class", "INSERT INTO orders VALUES (2)"]
+    {
+        pair.primary.execute(dbname, statement).await;
+    }
+    let health = slotd.await_state(dbname, "lost").await;
+    assert_eq!(health["reason"], "slot_invalidated", "PostgreSQL {major}: {health:#}");
+    let sentence = health["sentence"].as_str().unwrap();
+    assert!(sentence.contains("a conflict with recovery: the primary removed rows"), "PostgreSQL {major}: {sentence}");
+    let (status, said) = slotd.command_output(&["resume", dbname, "--accept-gap", "--yes"]).await;
+    assert!(status.success(), "PostgreSQL {major}: {said}");
+    slotd.await_state(dbname, "streaming").await;
+    pair.primary.execute(dbname, "INSERT INTO orders VALUES (3)").await;
+    slotd.await_lines(dbname, 3).await;
+    let actions: Vec<_> = slotd.lines(dbname).iter().map(|line| line["action"].clone()).collect();
+    assert!(
+        actions.starts_with(&["insert".into()]) && actions.contains(&"gap".into()),
+        "PostgreSQL {major}: {actions:?}"
+    );
+}
+
 /// The history of the server changes under a stream that goes on.
 #[tokio::test]
 async fn the_promotion_of_a_replica_loses_and_repeats_nothing() {
