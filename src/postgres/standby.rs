@@ -67,8 +67,14 @@ pub enum Snapshot {
     Message,
 }
 
-/// What begins a message of ours; our streams leave them out.
-pub const PREFIX: &str = "slotd";
+/// The prefix of our messages, which are empty.
+const PREFIX: &str = "slotd";
+
+/// Whether a message outside of transactions is one of ours, which streams leave out.
+#[must_use]
+pub fn is_ours(prefix: &[u8], content: &[u8]) -> bool {
+    prefix == PREFIX.as_bytes() && content.is_empty()
+}
 
 /// Makes the `primary` say what runs on it.
 ///

@@ -35,7 +35,7 @@ pub(super) async fn slot(
         SlotStep::Create => {
             let watch = async {
                 match primary {
-                    Some(primary) => primary::help_making(round, primary).await,
+                    Some(primary) => Box::pin(primary::help_making(round, primary)).await,
                     None => watch_making(database, connector, reporter).await,
                 }
             };

@@ -299,7 +299,7 @@ impl Reader {
                 builder.push(start, len, None, next_ordinal(open)?);
             }
             // One of ours, which only made the primary write.
-            Message::Message { transactional: false, prefix, .. } if prefix == standby::PREFIX.as_bytes() => {}
+            Message::Message { transactional: false, prefix, content, .. } if standby::is_ours(prefix, content.0) => {}
             Message::Message { transactional: false, lsn, .. } => {
                 prove(proofs, Unit::Message(lsn))?;
                 self.progress.begin_unit();

@@ -116,7 +116,8 @@ impl Keep {
             let prepared = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                prepared = self.prepare(holes, consent) => prepared,
+                // It is let go of before the stream begins: an idle one holds the memory of the stream alone.
+                prepared = Box::pin(self.prepare(holes, consent)) => prepared,
             };
             self.pipeline.reporter.round_done();
             let streamed = prepared.is_ok();
@@ -185,6 +186,10 @@ impl Keep {
             let held_up_commits = streamed && trouble.reason == Reason::SyncStandby;
             if let Some(ask) = ask.take() {
                 ask.answer(Err(Refusal::Failed(trouble.sentence.clone())));
+            }
+            if trouble.reason == Reason::SlotMissing {
+                // Sooner than the guard's next look.
+                self.pipeline.reporter.wal(None);
             }
             self.pipeline.reporter.failed(state, trouble);
             let until = wait.and_then(|wait| Timestamp::now().checked_add(SignedDuration::try_from(wait).ok()?).ok());

@@ -69,7 +69,7 @@ impl Keep {
             if !is_standby {
                 return std::future::pending().await;
             }
-            next(&mut standby_seen, |seen| (!seen.in_recovery).then_some(())).await
+            next(&mut standby_seen, |seen| (!seen.in_recovery).then_some(())).await;
         };
         // What is done then is done once the stream has ended.
         let over = over_limit(&mut over, database);

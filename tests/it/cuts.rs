@@ -116,7 +116,7 @@ async fn begin(pipeline: &Pipeline, stop: &CancellationToken) -> Result<End, End
     let system_identifier = opened.system_identifier();
     let round = Round { database, connector, reporter, made: made(), system_identifier, former: None };
     let consent = Consent::from(database.provision);
-    let ensured = round.ensure(&mut replication, opened.knows_slot(), Holes::Refuse, consent).await;
+    let ensured = Box::pin(round.ensure(&mut replication, opened.knows_slot(), Holes::Refuse, consent)).await;
     let Ensured { ready, visit, .. } = ensured.map_err(|refusal| match refusal {
         Refusal::Trouble(diagnosis) => End::Trouble(diagnosis),
         lost @ Refusal::Lost { .. } => panic!("{lost:?}"),

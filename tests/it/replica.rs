@@ -86,8 +86,7 @@ async fn streamed_on(major: u32) {
         assert_eq!(primary.value(dbname, &made).await.as_deref(), Some("1 0"), "PostgreSQL {major}");
         assert_eq!(pair.standby.value(dbname, &made).await.as_deref(), Some("1 1"), "PostgreSQL {major}");
         let id = u32::from(grant) + 1;
-        let insert =
-            format!("INSERT INTO orders VALUES ({id}); SELECT pg_logical_emit_message(false, 'slotd', 'ours')");
+        let insert = format!("INSERT INTO orders VALUES ({id}); SELECT pg_logical_emit_message(false, 'slotd', '')");
         primary.execute(dbname, &insert).await;
         slotd.await_lines(dbname, 1).await;
         primary.execute(dbname, &format!("UPDATE orders SET id = {id}0 WHERE id = {id}")).await;
