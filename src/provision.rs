@@ -20,6 +20,7 @@ mod round;
 #[cfg(test)]
 mod testing;
 
+pub use apply_slot::advance;
 pub use consent::Consent;
 pub use observe::{Observed, observe};
 pub use plan::{Kind, Plan, PublicationStep, SlotStep, plan};

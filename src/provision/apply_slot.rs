@@ -87,12 +87,20 @@ pub(super) fn unrecorded(error: &JsonFileError) -> Diagnosis {
     Diagnosis { class: Class::Retry, trouble }
 }
 
-/// The server decodes all WAL up to its end for it: minutes, where the slot has been left behind for long. Too long for a
-/// turn.
-async fn advance(database: &Database, connector: &Connector) -> Result<(), SqlError> {
+/// Moves the slot to the server's WAL end; on a standby, of what it has replayed.
+const ADVANCE: &str = "\
+    select pg_replication_slot_advance(
+        $1, case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)";
+
+/// Moves the slot to the server's WAL end. The server decodes all up to there: minutes, where the slot was left behind for long.
+/// Too long for a turn.
+///
+/// # Errors
+/// The server refuses, or can't be reached.
+pub async fn advance(database: &Database, connector: &Connector) -> Result<(), SqlError> {
     let sql = connector.sql(&database.connection).await?;
     sql.run("statement_timeout", "set statement_timeout = 0").await?;
-    sql.execute("select pg_replication_slot_advance($1, pg_current_wal_lsn())", &[&database.slot.as_str()]).await?;
+    sql.execute(ADVANCE, &[&database.slot.as_str()]).await?;
     Ok(())
 }
 

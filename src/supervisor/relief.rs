@@ -6,9 +6,9 @@ use tokio_util::sync::CancellationToken;
 use super::database::Keep;
 use crate::config::{Database, OnDisable, OnWalLimit};
 use crate::ident::quote_ident;
+use crate::postgres::slot_trouble;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
-use crate::postgres::{SqlError, slot_trouble};
-use crate::provision::Dropped;
+use crate::provision::{self, Dropped};
 use crate::status::{Finding, Reason, Refusal, Reply, Trouble, WAL_NOT_FREED};
 use crate::stream::{End, Pipeline};
 
@@ -136,16 +136,11 @@ impl Keep {
         }
     }
 
-    /// Moves the slot to the server's WAL end, which decodes all up to there: minutes, where it was left behind for long.
+    /// Moves the slot to the server's WAL end.
     async fn drain(&self) -> Result<(), End> {
         let Pipeline { database, connector, .. } = &self.pipeline;
-        let to = &database.connection;
-        let refused = |error: SqlError| End::Trouble(trouble::of_sql(Step::AdvanceSlot, &error, to));
-        let sql = connector.sql(to).await.map_err(|error| End::Trouble(trouble::of_connect(&error, to)))?;
-        sql.run("statement_timeout", "set statement_timeout = 0").await.map_err(refused)?;
-        let advance = "select pg_replication_slot_advance($1, pg_current_wal_lsn())";
-        sql.execute(advance, &[&database.slot.as_str()]).await.map_err(|error| refused(error.into()))?;
-        Ok(())
+        let refused = |error| End::Trouble(trouble::of_sql(Step::AdvanceSlot, &error, &database.connection));
+        provision::advance(database, connector).await.map_err(refused)
     }
 
     async fn drop_slot(&self, reason: &str) -> Result<(), End> {

@@ -149,6 +149,41 @@ async fn told_on(major: u32) {
 }
 
 #[tokio::test]
+async fn a_slot_on_a_replica_is_drained_and_dropped_like_any_other() {
+    join_all(DECODING.map(given_up_on)).await;
+}
+
+async fn given_up_on(major: u32) {
+    let pair = Pair::start(major).await;
+    let (standby, dbname) = (&pair.standby, &pair.dbname);
+    pair.primary.execute(dbname, "GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO agent").await;
+    let mut slotd = Slotd::run(&format!("{}on_disable = \"drain\"\n", pair.entry()));
+    slotd.await_state(dbname, "streaming").await;
+    let says = async |slotd: &Slotd, args: &[&str]| {
+        let (status, said) = slotd.command_output(args).await;
+        assert!(status.success(), "PostgreSQL {major}, {args:?}: {said}");
+    };
+    says(&slotd, &["disable", dbname]).await;
+    slotd.await_state(dbname, "disabled").await;
+    pair.primary.execute(dbname, "INSERT INTO orders VALUES (1)").await;
+    standby.await_value(dbname, "SELECT count(*) FROM orders", "1").await;
+    let drained = "SELECT confirmed_flush_lsn >= pg_last_wal_replay_lsn() FROM pg_replication_slots WHERE plugin <> ''";
+    standby.await_value(dbname, drained, "t").await;
+    says(&slotd, &["enable", dbname]).await;
+    slotd.await_state(dbname, "streaming").await;
+    pair.primary.execute(dbname, "INSERT INTO orders VALUES (2)").await;
+    slotd.await_lines(dbname, 3).await;
+    let lines = slotd.lines(dbname);
+    let told: Vec<_> = lines.iter().map(|line| (line["action"].as_str().unwrap(), &line["record"]["id"])).collect();
+    assert_eq!(told, [("gap", &Value::Null), ("gap", &Value::Null), ("insert", &2.into())], "PostgreSQL {major}");
+    says(&slotd, &["disable", dbname]).await;
+    slotd.await_state(dbname, "disabled").await;
+    says(&slotd, &["drop", dbname, "--yes"]).await;
+    standby.await_value(dbname, "SELECT count(*) FROM pg_replication_slots WHERE plugin <> ''", "0").await;
+    pair.primary.await_value(dbname, "SELECT count(*) FROM pg_publication", "0").await;
+}
+
+#[tokio::test]
 async fn a_slot_that_is_lost_to_a_conflict_with_recovery_is_told_with_its_cause() {
     join_all(DECODING.map(conflicted_on)).await;
 }
