@@ -1,6 +1,7 @@
 //! The agent as a whole: what is built, in which order, and how it ends.
 
 mod apply;
+mod behind;
 mod once;
 mod state;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,22 +20,23 @@ pub use once::once;
 pub use state::known_agent;
 
 use crate::config::Config;
-use crate::http;
+use crate::http::{self, ControlSocket, HealthPort, Listeners};
 use crate::net::resolve::Resolver;
 use crate::postgres::Connector;
 use crate::sink::stdout;
-use crate::status::{Bounds, Command, LogSwitch, Registry, databases};
+use crate::status::{Bounds, Command, Holder, LogSwitch, Registry, databases};
 use crate::storage::json::JsonFileError;
 use crate::stream::positions::PositionsError;
 use crate::supervisor::{Shared, Supervisor};
 use crate::systemd::Service;
+use behind::{Surrounding, Taken};
 use state::StateDir;
 
 /// The agent can't begin.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("another slotd works with the state directory {0}")]
-    Locked(PathBuf),
+    #[error("another slotd{} works with the state directory {}", named(by.as_ref()), path.display())]
+    Locked { path: PathBuf, by: Option<Holder> },
     #[error("the state directory {path} belongs to the user {uid}", path = path.display())]
     Foreign { path: PathBuf, uid: u32 },
     #[error(transparent)]
@@ -52,30 +55,48 @@ pub enum StartError {
     },
 }
 
+fn named(by: Option<&Holder>) -> String {
+    by.map_or_else(String::new, |by| format!(" (process {})", by.pid))
+}
+
 /// Runs the agent on `config`, which stands in `file`, until a signal ends it. `socket` is where commands are taken,
-/// `log` what changes the level of the log.
+/// `log` what changes the level of the log. While another agent holds the state directory it waits behind that.
 ///
 /// # Errors
 /// It can't begin.
 pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::Signals)?;
     raise_descriptor_limit();
+    let registry = Registry::new(file.clone(), Bounds::from(&config.agent));
+    let (commands, to_carry_out) = mpsc::channel(16);
+    let mut service = Service::new(&|name| std::env::var(name).ok(), registry.clone());
+    let mut to_carry_out = service.telling_reloads(to_carry_out);
+    // Health is told until the last stream has ended.
+    let close = CancellationToken::new();
+    let mut serving = JoinSet::new();
+    let serve = |listeners| http::serve(listeners, registry.clone(), commands.clone(), close.clone());
+    serving.spawn(serve(Listeners { port: HealthPort::of(&config.http).await?, socket: None }));
+    let around = Surrounding {
+        file: &file,
+        registry: &registry,
+        signals: &mut signals,
+        service: &mut service,
+        commands: &commands,
+        to_carry_out: &mut to_carry_out,
+    };
+    let Some(Taken { config, state, shown }) = behind::take(config, around).await? else {
+        info!("slotd has ended: it waited for the state directory");
+        return Ok(());
+    };
+    let StateDir { storage, agent, positions, made, overrides, _lock } = state;
     let state_dir = config.agent.state_dir.clone();
-    let StateDir { storage, agent, positions, made, overrides, _lock } = StateDir::take(&state_dir)?;
+    // Whoever holds the state directory takes the commands.
+    serving.spawn(serve(Listeners { port: None, socket: Some(ControlSocket::bind(socket)?) }));
     if !positions.knows_stdout() {
         stdout::first_of_all();
     }
 
-    let registry = Registry::new(file.clone(), Bounds::from(&config.agent));
-    let (commands, to_carry_out) = mpsc::channel(16);
-    let mut service = Service::new(&|name| std::env::var(name).ok(), registry.clone());
-    let to_carry_out = service.telling_reloads(to_carry_out);
     let stop = CancellationToken::new();
-    let listeners = http::bind(&config.http, &socket).await?;
-    // Health is told until the last stream has ended.
-    let close = CancellationToken::new();
-    let serving = tokio::spawn(http::serve(listeners, registry.clone(), commands.clone(), close.clone()));
-
     let connector = connector(&config, agent);
     let (version, count) = (env!("CARGO_PKG_VERSION"), databases(config.databases.len()));
     info!(
@@ -85,8 +106,9 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch)
         state_dir.display()
     );
     let stop_timeout = config.agent.stop_timeout;
-    let shared = Shared::new(connector, storage, Arc::new(positions), made, overrides, registry);
-    let supervisor = Supervisor::start(file, config, shared, log);
+    let shared = Shared::new(connector, storage, Arc::new(positions), made, overrides, registry.clone());
+    let supervisor = Supervisor::start(file.clone(), config, shared, log);
+    drop(shown);
     let mut running = tokio::spawn(supervisor.run(to_carry_out, stop.clone()));
     service.ready().await;
     let mut stopping = false;
@@ -97,7 +119,7 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch)
             wish = signals.next() => match wish {
                 Wish::End if stopping => {
                     warn!("a second signal: ending at once");
-                    serving.abort();
+                    serving.abort_all();
                     break Ok(());
                 }
                 Wish::End => {
@@ -106,18 +128,13 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch)
                     stop.cancel();
                     service.stopping(stop_timeout).await;
                 }
-                Wish::Reload => {
-                    let (reply, _) = oneshot::channel();
-                    // Not lost behind a queue that is full, and no signal waits for it.
-                    let commands = commands.clone();
-                    tokio::spawn(async move { drop(commands.send(Command::Reload { reply }).await) });
-                }
+                Wish::Reload => reload_on(&commands),
             },
         }
     };
     close.cancel();
-    // It bounds the answers that are under way itself; a panic in it has been reported by then.
-    drop(serving.await);
+    // They bound the answers that are under way themselves; a panic in one has been reported by then.
+    while serving.join_next().await.is_some() {}
     if let Err(broken) = ran
         && let Ok(panic) = broken.try_into_panic()
     {
@@ -126,6 +143,12 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch)
     }
     info!("slotd has ended");
     Ok(())
+}
+
+/// Asks for a reload; not lost behind a queue that is full, and no signal waits for it.
+fn reload_on(commands: &mpsc::Sender<Command>) {
+    let ((reply, _), commands) = (oneshot::channel(), commands.clone());
+    tokio::spawn(async move { drop(commands.send(Command::Reload { reply }).await) });
 }
 
 /// What connects as `config` says; its sessions call themselves `application_name`.

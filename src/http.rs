@@ -14,7 +14,7 @@ mod metrics;
 mod routes;
 mod serve;
 
-pub use listen::{ControlSocket, HealthPort, Listeners, ServeError, bind};
+pub use listen::{ControlSocket, HealthPort, Listeners, ServeError};
 pub use serve::serve;
 
 #[cfg(test)]

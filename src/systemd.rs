@@ -3,7 +3,7 @@
 //!
 //! | when | message |
 //! |---|---|
-//! | the file is right, HTTP listens | `READY=1`, `STATUS=…` |
+//! | the file is right, HTTP listens; the agent works, or waits for the state directory | `READY=1`, `STATUS=…` |
 //! | a state changes, a file is rejected | `STATUS=…`, once a second at the most |
 //! | the file is read again | `RELOADING=1` and `MONOTONIC_USEC=…`, then `READY=1` |
 //! | a signal ends it | `STOPPING=1`, `EXTEND_TIMEOUT_USEC=…` of `stop_timeout`, `STATUS=…` |
@@ -73,9 +73,9 @@ impl Service {
         handed_on
     }
 
-    /// The agent is up. From now on its status is told, and that it is not stuck.
+    /// The agent is up. From now on its status is told, and that it is not stuck. What is ready stays so.
     pub async fn ready(&mut self) {
-        let Some(manager) = &mut self.manager else { return };
+        let Some(manager) = self.manager.as_mut().filter(|manager| manager.telling.is_none()) else { return };
         let (socket, registry) = (&manager.socket, &manager.registry);
         let changes = registry.changes();
         let status = summary(&registry.agent(), &registry.snapshot());

@@ -42,8 +42,8 @@ pub(super) async fn carry_out(
 /// Where the agent listens that is to do what could not be done here; why it could not, if there is none.
 pub(super) async fn agent_instead(error: &StartError, socket: Option<PathBuf>) -> Result<PathBuf, Failure> {
     match (error, client::reach(context::sockets(socket)).await) {
-        (StartError::Locked(_) | StartError::Foreign { .. }, Ok(socket)) => Ok(socket),
-        (StartError::Locked(_), Err(unreached)) => Err(unreached),
+        (StartError::Locked { .. } | StartError::Foreign { .. }, Ok(socket)) => Ok(socket),
+        (StartError::Locked { .. }, Err(unreached)) => Err(unreached),
         _ => Err(not_here(error)),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::ident::MAX_NAME_BYTES;
 use crate::provision::made::Made;
+use crate::status::Holder;
 use crate::storage::{self, Disk, SharedStorage, Storage};
 use crate::stream::positions::Positions;
 use crate::supervisor::overrides::Overrides;
@@ -47,10 +48,30 @@ fn application_name(id: &str) -> String {
 /// Holds the state directory for this process alone.
 fn lock(storage: &SharedStorage, dir: &Path) -> Result<storage::Lock, StartError> {
     let path = dir.join("lock");
-    storage.lock(&path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::WouldBlock => StartError::Locked(dir.to_owned()),
-        _ => StartError::State { path, source },
-    })
+    let lock = storage.lock(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => {
+            StartError::Locked { path: dir.to_owned(), by: holder(&**storage, dir, &path) }
+        }
+        _ => StartError::State { path: path.clone(), source },
+    })?;
+    sign(&**storage, &path).map_err(|source| StartError::State { path, source })?;
+    Ok(lock)
+}
+
+/// Says in the lock's file who holds it: the lock itself is told to nobody.
+fn sign(storage: &dyn Storage, path: &Path) -> std::io::Result<()> {
+    let pid = format!("{}\n", std::process::id());
+    let mut file = storage.open(path, true)?;
+    file.write_all_at(pid.as_bytes(), 0)?;
+    file.set_len(pid.len() as u64)
+}
+
+/// Who has signed. It may have been another one, if the lock changes hands at this moment.
+fn holder(storage: &dyn Storage, dir: &Path, path: &Path) -> Option<Holder> {
+    let signed = storage::read(storage, path).ok()?;
+    let pid = String::from_utf8_lossy(&signed).trim().parse().ok()?;
+    let application_name = known_agent(dir).ok()??;
+    Some(Holder { pid, application_name, client_addr: None, ours: false })
 }
 
 fn agent_id(storage: &SharedStorage, dir: &Path) -> std::io::Result<String> {

@@ -44,19 +44,6 @@ pub struct Listeners {
     pub socket: Option<ControlSocket>,
 }
 
-/// Binds what `http` asks for, and the Unix socket `socket`.
-///
-/// # Errors
-/// One of them can't be had.
-pub async fn bind(http: &config::Http, socket: &Path) -> Result<Listeners, ServeError> {
-    let socket = Some(ControlSocket::bind(socket)?);
-    let port = match http.listen {
-        Some(address) => Some(HealthPort::bind(address, http.public_status).await?),
-        None => None,
-    };
-    Ok(Listeners { port, socket })
-}
-
 /// The TCP port that serves health.
 #[derive(Debug)]
 pub struct HealthPort {
@@ -66,6 +53,17 @@ pub struct HealthPort {
 }
 
 impl HealthPort {
+    /// What `http` asks for; `None` is `listen = "off"`.
+    ///
+    /// # Errors
+    /// The address isn't ours or is taken.
+    pub async fn of(http: &config::Http) -> Result<Option<Self>, ServeError> {
+        match http.listen {
+            Some(address) => Self::bind(address, http.public_status).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Listens on `address`; port 0 takes a free one.
     ///
     /// # Errors

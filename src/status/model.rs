@@ -104,6 +104,8 @@ pub enum Reason {
     SlotUnusable,
     /// slotd has just begun with it.
     Starting,
+    /// Another slotd holds the state directory.
+    StateHeld,
     /// The server counts our session as a synchronous standby: a sink that is blocked would hang every COMMIT.
     SyncStandby,
     /// The server sends a failover slot nothing, since it waits for a standby of this setting.
@@ -161,6 +163,7 @@ impl Reason {
             Self::SlotMissing => "slot_missing",
             Self::SlotUnusable => "slot_unusable",
             Self::Starting => "starting",
+            Self::StateHeld => "state_held",
             Self::SyncStandby => "sync_standby",
             Self::SynchronizedStandbySlots => "synchronized_standby_slots",
             Self::Tls => "tls",
@@ -226,7 +229,8 @@ impl Trouble {
     }
 }
 
-/// The session that holds a slot we wait for, as `pg_stat_activity` shows it.
+/// Whom we wait for: the session that holds our slot, as `pg_stat_activity` shows it, or the process that holds our
+/// state directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
     pub pid: i32,

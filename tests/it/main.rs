@@ -87,6 +87,8 @@ mod sync_standby;
 #[cfg(test)]
 mod systemd;
 #[cfg(test)]
+mod takeover;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod types;

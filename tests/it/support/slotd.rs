@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use super::guard::{Folder, User};
@@ -25,6 +26,8 @@ pub(crate) struct Slotd {
     /// The words before it on the command line of `slotd run`.
     wrapper: Vec<String>,
     program: PathBuf,
+    /// Where its state and its socket are, if not in its own folder.
+    home: Option<PathBuf>,
     // Last: its guard ends what is left.
     folder: Folder,
 }
@@ -38,6 +41,7 @@ impl Slotd {
             envs: Vec::new(),
             wrapper: Vec::new(),
             program: PathBuf::from(env!("CARGO_BIN_EXE_slotd")),
+            home: None,
             folder: Folder::new("run", user).unwrap(),
         };
         for folder in ["state", "run"] {
@@ -51,6 +55,14 @@ impl Slotd {
     pub(crate) fn run(text: &str) -> Self {
         let mut slotd = Self::new(text);
         slotd.start();
+        slotd
+    }
+
+    /// Another one with the configuration, the state directory and the socket of `other`; not started.
+    pub(crate) fn beside(other: &Self) -> Self {
+        let mut slotd = Self::new("");
+        fs::copy(other.config_path(), slotd.config_path()).unwrap();
+        slotd.home = Some(other.folder.path().to_owned());
         slotd
     }
 
@@ -164,7 +176,7 @@ impl Slotd {
             .args(args)
             .env("SLOTD_CONFIG", self.config_path())
             .env("STATE_DIRECTORY", self.state_dir())
-            .env("RUNTIME_DIRECTORY", self.path("run"))
+            .env("RUNTIME_DIRECTORY", self.home().join("run"))
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
             // The guard knows its processes by their folder.
             .current_dir(self.folder.path())
@@ -176,7 +188,11 @@ impl Slotd {
 
     /// Its state directory.
     pub(crate) fn state_dir(&self) -> PathBuf {
-        self.path("state")
+        self.home().join("state")
+    }
+
+    fn home(&self) -> &Path {
+        self.home.as_deref().unwrap_or_else(|| self.folder.path())
     }
 
     /// Its configuration file.
@@ -201,7 +217,14 @@ impl Slotd {
 
     /// The status and the body of `GET path`; `None` while nobody answers.
     pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
-        http::get(&self.path("run").join("slotd.sock"), path).await.ok()
+        if self.home.is_none() {
+            return http::get(&self.path("run").join("slotd.sock"), path).await.ok();
+        }
+        // The socket may be the other one's.
+        let log = self.log();
+        let (_, port) = log.rsplit_once("health listens on ")?;
+        let stream = TcpStream::connect(port.split_whitespace().next()?).await.ok()?;
+        http::ask(stream, path).await.ok()
     }
 
     /// What `GET /health/{name}` says; null while nobody answers.
