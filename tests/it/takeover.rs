@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Cluster, FAR, History, Network, Options, Slotd, compare, on_a_host, seed, stands_in_the_page};
+use crate::support::{Cluster, FAR, History, Manager, Network, Options, Slotd, compare, on_a_host, seed, stands_in_the_page};
 
 /// `wal_sender_timeout` unless the file says otherwise: the bound is the issue's.
 const AT_MOST: Duration = Duration::from_secs(10);
@@ -69,8 +69,10 @@ async fn who_waits_for_the_state_directory_reads_its_file_again_and_ends_when_as
     let (dbname, other) = (cluster.create_database().await, cluster.create_database().await);
     let mut first = Slotd::run(&cluster.entry(&dbname));
     first.await_state(&dbname, "streaming").await;
-    let mut second = Slotd::beside(&first);
+    let (manager, mut second) = (Manager::new(), Slotd::beside(&first));
+    manager.look_after(&mut second, None);
     second.start();
+    assert_eq!(manager.next().await, "READY=1\nSTATUS=1 waiting");
     second.await_state(&dbname, "waiting").await;
     second.configure("this is not TOML");
     second.sighup();
