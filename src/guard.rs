@@ -221,6 +221,7 @@ mod tests {
             max_slot_wal_keep_size: None,
             idle_replication_slot_timeout: None,
             synchronous_standby_names: String::new(),
+            synchronized_standby_slots: None,
             clock: Timestamp::UNIX_EPOCH,
             started: "today".to_owned(),
             wal_end: Lsn(1000),

@@ -3,7 +3,9 @@
 pub mod catalog;
 pub mod catalogue;
 mod connector;
+pub mod failover;
 mod history;
+mod hosts;
 pub mod identity;
 pub mod orphans;
 pub mod preflight;
@@ -24,6 +26,7 @@ pub mod younger;
 
 pub use connector::{ConnectError, Connector};
 pub use history::{History, HistoryError};
+pub use hosts::NotPrimary;
 pub use replication::{CopyReader, CopyWriter, ReplicationError, ReplicationSession, SystemIdentity};
 pub use sql::{SqlError, SqlSession};
 pub use stream_facts::StreamFacts;

@@ -9,6 +9,7 @@ mod apply_publication;
 mod apply_slot;
 mod consent;
 pub mod difference;
+pub mod failover;
 mod identities;
 pub mod made;
 mod observe;

@@ -360,10 +360,10 @@ impl Supervisor {
     /// One watch for each server.
     fn watch(&mut self) {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let mut servers: HashMap<Server, Vec<Watched>> = HashMap::new();
+        let mut servers: HashMap<Vec<Server>, Vec<Watched>> = HashMap::new();
         for keeper in self.keepers.values() {
             let watched = keeper.watched();
-            servers.entry(keeper.wished.database.connection.server()).or_default().push(watched);
+            servers.entry(keeper.wished.database.connection.servers()).or_default().push(watched);
         }
         for (_, slots) in servers {
             tasks.spawn(guard::watch(self.shared.connector.clone(), slots, stop.clone()));

@@ -88,11 +88,11 @@ pub(super) async fn orphans(given: Option<PathBuf>, json: bool, all: bool) -> Re
 
 /// The databases of each server, in the order of the file.
 fn servers(config: &Config) -> Vec<Vec<Arc<Database>>> {
-    let mut at: HashMap<Server, usize> = HashMap::new();
+    let mut at: HashMap<Vec<Server>, usize> = HashMap::new();
     let mut servers: Vec<Vec<Arc<Database>>> = Vec::new();
     for database in &config.databases {
         let next = servers.len();
-        let index = *at.entry(database.connection.server()).or_insert(next);
+        let index = *at.entry(database.connection.servers()).or_insert(next);
         match servers.get_mut(index) {
             Some(doors) => doors.push(Arc::clone(database)),
             None => servers.push(vec![Arc::clone(database)]),

@@ -36,7 +36,7 @@ fn names(reader: &Reader<'_>, before: &[Entry], entry: &Entry) {
 fn slots(reader: &Reader<'_>, before: &[Entry], entry: &Entry) {
     let Some(slot) = &entry.slot else { return };
     let ours = &entry.name.value;
-    let one_server = |other: &Entry| entry.server.is_some() && entry.server == other.server;
+    let one_server = |other: &Entry| entry.servers.iter().any(|server| other.servers.contains(server));
     let both_default = |other: &Entry| entry.slot_span.is_none() && other.slot_span.is_none();
     let same = |other: &&Entry| other.slot.as_ref() == Some(slot) && other.name.value != *ours;
     let Some(first) = before.iter().filter(same).find(|other| one_server(other) || both_default(other)) else { return };

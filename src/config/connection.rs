@@ -6,21 +6,34 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::file::path_in;
-use super::host::host;
+use super::host::{host, server};
 use super::read::At;
 use super::table::Table;
 use super::url::{DEFAULT_PORT, Url, port_number, url};
 use super::wrong::Wrong;
-use super::{Connection, Host, Password, keys, tls};
+use super::{Connection, Host, Password, Server, keys, tls};
 use crate::ident::MAX_NAME_BYTES;
 
 /// What `url` says, and what therefore must not be said again.
-const IN_URL: &[&str] = &["hostname", "port", "database", "username", "password"];
+const IN_URL: &[&str] = &["hostname", "hosts", "port", "database", "username", "password"];
 
 /// The host, the user and so on, without TLS; and where the host is named.
 struct Address {
     url: Url,
+    /// Of `hosts`, those behind the first.
+    others: Vec<Server>,
     span: Range<usize>,
+}
+
+impl Address {
+    fn hosts(&self) -> impl Iterator<Item = &Host> {
+        std::iter::once(&self.url.host).chain(self.others.iter().map(|other| &other.host))
+    }
+
+    /// The host that needs the most care.
+    fn farthest(&self) -> &Host {
+        self.hosts().find(|host| !host.is_local()).unwrap_or(&self.url.host)
+    }
 }
 
 /// What a primary takes from its replica where it is silent; the rest by value, since that may stand in the replica's `url`.
@@ -61,20 +74,24 @@ fn read(table: &Table<'_>, dir: &Path, above: Option<&Connection>) -> Option<Con
         table.reader().error(&span, wrong.hint("leave out `password_file`, or the password"));
     }
     let ipv6 = table.flag("ipv6");
-    let tls = tls::tls(table, dir, address.as_ref().map(|address| &address.url.host));
-    let channel_binding = tls::channel_binding(table, tls.as_ref(), address.as_ref().map(|address| &address.url));
-    let Address { url, span } = address?;
+    let tls = tls::tls(table, dir, address.as_ref().map(Address::farthest));
+    let inherited = above.is_some_and(|above| !matches!(above.password, Password::None));
+    let passwordless = !named && !inherited && password_file.is_none() && table.key("password").is_none();
+    let farthest = address.as_ref().map(Address::farthest);
+    let channel_binding = tls::channel_binding(table, tls.as_ref(), farthest, passwordless);
+    let address = address?;
     if ipv6.as_ref().is_some_and(|at| at.value) {
-        let never = match &url.host {
+        let never = |host: &Host| match host {
             Host::Socket(_) => Some("a Unix socket"),
             Host::Address { ip, .. } if ip.is_ipv4() => Some("an IPv4 address"),
             Host::Address { .. } | Host::Name(_) => None,
         };
-        if let Some(never) = never {
+        if let Some(never) = address.hosts().find_map(never) {
             let wrong = Wrong::new(format!("`ipv6 = true` allows IPv6 addresses only, and the host is {never}"));
-            table.reader().error(&span, wrong.hint("leave `ipv6` out"));
+            table.reader().error(&address.span, wrong.hint("leave `ipv6` out"));
         }
     }
+    let Address { url, others, .. } = address;
     let password = match (password_file, url.password) {
         (Some(file), _) => Password::File(file.value),
         (None, Some(password)) => Password::Value(SecretString::from(password)),
@@ -83,6 +100,8 @@ fn read(table: &Table<'_>, dir: &Path, above: Option<&Connection>) -> Option<Con
     Some(Connection {
         host: url.host,
         port: url.port,
+        others,
+        standbys: Vec::new(),
         database: url.database,
         username: url.username,
         password,
@@ -108,7 +127,7 @@ fn from_url(table: &Table<'_>, given: &At<&str>) -> Option<Address> {
         Ok(url)
     });
     match read {
-        Ok(url) => Some(Address { url, span: given.span.clone() }),
+        Ok(url) => Some(Address { url, others: Vec::new(), span: given.span.clone() }),
         Err(wrong) => {
             table.reader().error(&given.span, wrong);
             None
@@ -117,8 +136,7 @@ fn from_url(table: &Table<'_>, given: &At<&str>) -> Option<Address> {
 }
 
 fn from_keys(table: &Table<'_>, above: Option<&Connection>) -> Option<Address> {
-    let hostname = table.parsed("hostname", host);
-    let port = table.number("port", port_number);
+    let servers = servers(table, above);
     let database = table.parsed("database", name_on_server);
     let username = table.parsed("username", name_on_server);
     let password = table.secret("password");
@@ -126,7 +144,8 @@ fn from_keys(table: &Table<'_>, above: Option<&Connection>) -> Option<Address> {
     let alias = |ours: &str| keys::ALIASES.iter().any(|(alias, key)| *key == ours && table.key(alias).is_some());
     let absent = |key: &&str| table.key(key).is_none() && !alias(key);
     let needed: &[&str] = if above.is_some() { &["hostname"] } else { &["hostname", "database", "username"] };
-    let missing: Vec<_> = needed.iter().copied().filter(absent).collect();
+    let listed = |key: &&str| *key == "hostname" && table.key("hosts").is_some();
+    let missing: Vec<_> = needed.iter().copied().filter(|key| absent(key) && !listed(key)).collect();
     match missing.as_slice() {
         [] => {}
         [_, _, _] => table.reader().absent(
@@ -141,18 +160,45 @@ fn from_keys(table: &Table<'_>, above: Option<&Connection>) -> Option<Address> {
             table.reader().absent(table.span(), wrong);
         }
     }
-    let hostname = hostname?;
+    let At { value: mut servers, span } = servers?;
+    let others = servers.split_off(1);
+    let Server { host, port } = servers.pop()?;
     Some(Address {
         url: Url {
             username: username.map(|at| at.value).or_else(|| Some(above?.username.clone()))?,
             // As in libpq, an empty password is none.
             password: password.map(|at| at.value).filter(|password| !password.is_empty()),
-            host: hostname.value,
-            port: port.map_or(above.map_or(DEFAULT_PORT, |above| above.port), |at| at.value),
+            host,
+            port,
             database: database.map(|at| at.value).or_else(|| Some(above?.database.clone()))?,
         },
-        span: hostname.span,
+        others,
+        span,
     })
+}
+
+/// The one server of `hostname` and `port`, or those of `hosts`; at least one.
+fn servers(table: &Table<'_>, above: Option<&Connection>) -> Option<At<Vec<Server>>> {
+    let hostname = table.parsed("hostname", host);
+    let port = table.number("port", port_number);
+    let Some(span) = table.key("hosts") else {
+        let At { value: host, span } = hostname?;
+        let port = port.map_or(above.map_or(DEFAULT_PORT, |above| above.port), |at| at.value);
+        return Some(At { value: vec![Server { host, port }], span });
+    };
+    if let Some((key, other)) = table.first_of(&["hostname", "port"]) {
+        let wrong = Wrong::new(format!("`{key}` is given beside `hosts`"));
+        let hint = "leave out one of the two; a port stands in `hosts`, as \"a.example.com:5432\"";
+        table.reader().error_with(&other, wrong.hint(hint), &span, "this names the servers already");
+        return None;
+    }
+    let At { value: listed, span } = table.list("hosts", false, server)?;
+    if listed.is_empty() {
+        let wrong = Wrong::new("`hosts` is empty, and nothing says where this database is");
+        table.reader().error(&span, wrong.hint("write hosts = [\"a.example.com:5432\", \"b.example.com:5432\"]"));
+        return None;
+    }
+    Some(At { value: listed.into_iter().map(|at| at.value).collect(), span })
 }
 
 /// A database or a role: the server cuts longer names.

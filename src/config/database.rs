@@ -31,8 +31,8 @@ enum SlotOn {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: At<DatabaseName>,
-    /// Its host and port, if they can be read.
-    pub(super) server: Option<Server>,
+    /// Where it is, if that can be read.
+    pub(super) servers: Vec<Server>,
     pub(super) slot: Option<SlotName>,
     /// Where the slot is named; `None` if its name is made from the database's.
     pub(super) slot_span: Option<Range<usize>>,
@@ -78,6 +78,13 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
     });
     let allow_no_identity = at.list("allow_no_identity", false, names::table);
     let allow_sync_standby = at.flag("allow_sync_standby");
+    let failover = at.flag("failover");
+    let on_replica = source.as_ref().is_some_and(|(_, primary)| primary.is_some());
+    if let Some(at) = failover.as_ref().filter(|at| at.value && on_replica) {
+        let wrong = Wrong::new("`failover` is for a slot on a primary, and this one is on a replica");
+        let hint = "leave `failover` out: the slot stays with the replica, and lives through its promotion; or write slot_on = \"primary\"";
+        table.reader().error(&at.span, wrong.hint(hint));
+    }
 
     let name = name?;
     let slot_span = at.key("slot_name");
@@ -95,7 +102,7 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         Some(given) => Some(given.value),
         None => slot.as_ref().and_then(|slot| PublicationName::new(slot.as_str()).ok()),
     };
-    let server = source.as_ref().map(|(connection, _)| connection.server());
+    let servers = source.as_ref().map(|(connection, _)| connection.servers()).unwrap_or_default();
     let sinks = sinks.unwrap_or_default();
     let whole = source.zip(slot.clone()).zip(publication);
     let database = whole.map(|(((connection, primary), slot), publication)| Database {
@@ -117,8 +124,9 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         on_slot_lost: on_slot_lost.map(|at| at.value).unwrap_or_default(),
         allow_no_identity: allow_no_identity.map(values).unwrap_or_default(),
         allow_sync_standby: allow_sync_standby.is_some_and(|at| at.value),
+        failover: failover.is_some_and(|at| at.value),
     });
-    Some(Entry { name, server, slot, slot_span, sinks, database })
+    Some(Entry { name, servers, slot, slot_span, sinks, database })
 }
 
 /// Where the slot is, and where the primary is if that is elsewhere.
@@ -135,7 +143,21 @@ fn source(table: &Table<'_>, at: &Table<'_>, dir: &Path) -> Option<(Connection, 
         return Some((connection, None));
     };
     let primary = primary(table, dir, &connection)?;
-    if primary.server() == connection.server() {
+    if let Some(hosts) = table.key("hosts") {
+        let wrong = Wrong::new("`primary` is given beside `hosts`, of which the primary is found");
+        let hint = "name the replica with `hostname`; `hosts` may stand in `primary`";
+        table.reader().error_with(&span, wrong.hint(hint), &hosts, "the servers");
+        return None;
+    }
+    if primary.database != connection.database {
+        let wrong = Wrong::new(format!(
+            "`primary` leads to the database {}, and the replica to {}",
+            primary.database, connection.database
+        ));
+        table.reader().error(&span, wrong.hint("both are one database of one cluster: leave `database` out"));
+        return None;
+    }
+    if connection.servers().iter().any(|server| primary.servers().contains(server)) {
         let wrong = Wrong::new("`primary` is the server that `hostname` names already");
         table
             .reader()

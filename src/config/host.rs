@@ -1,10 +1,12 @@
 //! Where a server is: a literal address, a name, or the folder of a Unix socket.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
-use super::Host;
+use super::url::{DEFAULT_PORT, port_number};
 use super::wrong::Wrong;
+use super::{Host, Server};
 
 /// The longest name that DNS carries, and the longest part of one between two dots.
 const MAX_HOST_BYTES: usize = 253;
@@ -38,7 +40,8 @@ pub(super) fn host(text: &str) -> Result<Host, Wrong> {
         };
     }
     if text.contains(',') {
-        return Err(Wrong::new("there is room for one host only").hint("write one entry for each database"));
+        return Err(Wrong::new("there is room for one host only")
+            .hint("write hosts = [\"a:5432\", \"b:5432\"] for the one of them that is the primary"));
     }
     if let Some((_, port)) = text.rsplit_once(':')
         && !port.is_empty()
@@ -47,6 +50,23 @@ pub(super) fn host(text: &str) -> Result<Host, Wrong> {
         return Err(Wrong::new("a port does not belong here").hint("give it as `port`"));
     }
     name(text)
+}
+
+/// Reads one of `hosts`: a host, and behind a colon its port.
+pub(super) fn server(text: &str) -> Result<Server, Wrong> {
+    let (place, port) = match text.rsplit_once(':') {
+        // More than one colon is an IPv6 address, and its port stands behind a bracket.
+        Some((place, port)) if !place.contains(':') || place.ends_with(']') => {
+            let wrong = || Wrong::new("what stands behind the colon is no port").hint("write \"a.example.com:5432\"");
+            (place, port_number(port).map_err(|_| wrong())?)
+        }
+        _ => (text, DEFAULT_PORT),
+    };
+    match host(place)? {
+        Host::Socket(_) => Err(Wrong::new("a Unix socket leads to this machine, and `hosts` are several")
+            .hint("give it as `hostname`, without `hosts`")),
+        host => Ok(Server { host, port }),
+    }
 }
 
 /// Reads a name. It is kept in lower case, since DNS knows no other.
@@ -80,6 +100,22 @@ impl Host {
                 name == "localhost" || name.ends_with(".localhost")
             }
             Self::Socket(_) => true,
+        }
+    }
+}
+
+/// `host:port`, as the file names them.
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match host {
+            Host::Address { ip, zone: None } if ip.is_ipv4() => write!(f, "{ip}:{port}"),
+            Host::Address { ip, zone } => {
+                let zone = zone.as_ref().map(|zone| format!("%{zone}")).unwrap_or_default();
+                write!(f, "[{ip}{zone}]:{port}")
+            }
+            Host::Name(name) => write!(f, "{name}:{port}"),
+            Host::Socket(folder) => write!(f, "{} port {port}", folder.display()),
         }
     }
 }

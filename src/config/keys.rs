@@ -25,6 +25,7 @@ pub(super) const CONNECTION: &[&str] = &[
     "channel_binding",
     "database",
     "hostname",
+    "hosts",
     "ipv6",
     "password",
     "password_file",
@@ -44,6 +45,7 @@ pub(super) const CONNECTION: &[&str] = &[
 pub(super) const SLOT: &[&str] = &[
     "allow_no_identity",
     "allow_sync_standby",
+    "failover",
     "max_retained_wal",
     "on_disable",
     "on_slot_lost",

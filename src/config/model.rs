@@ -152,6 +152,8 @@ pub struct Database {
     pub allow_no_identity: Vec<TableName>,
     /// Whether it is streamed though the server counts our session as a synchronous standby.
     pub allow_sync_standby: bool,
+    /// Whether the server's standbys keep copies of the slot, so that it outlives a failover; 17 and later.
+    pub failover: bool,
 }
 
 /// The operator's wish.
@@ -175,6 +177,10 @@ pub enum Budget {
 pub struct Connection {
     pub host: Host,
     pub port: u16,
+    /// Further servers: the one of them all that is the primary is meant.
+    pub others: Vec<Server>,
+    /// Of `hosts`, all but the one that this leads to, once that one was found to be the primary.
+    pub standbys: Vec<Server>,
     /// The database's name on the server.
     pub database: String,
     pub username: String,
@@ -187,14 +193,23 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The server that it leads to.
+    /// The servers that it may lead to, in the order of the file; mostly one.
     #[must_use]
-    pub fn server(&self) -> Server {
-        Server { host: self.host.clone(), port: self.port }
+    pub fn servers(&self) -> Vec<Server> {
+        let first = Server { host: self.host.clone(), port: self.port };
+        std::iter::once(first).chain(self.others.iter().cloned()).collect()
+    }
+
+    /// The same, to `server` and no other.
+    #[must_use]
+    pub fn to(&self, server: &Server) -> Self {
+        let standbys = self.servers().into_iter().filter(|other| other != server).collect();
+        let Server { host, port } = server.clone();
+        Self { host, port, others: Vec::new(), standbys, ..self.clone() }
     }
 }
 
-/// What makes two connections lead to one server.
+/// One server; two connections that may lead to equal ones are on one server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Server {
     pub host: Host,

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use super::file::path_in;
 use super::table::Table;
-use super::url::Url;
 use super::wrong::Wrong;
 use super::{ChannelBinding, ClientCert, Host, SslMode, SslNegotiation, Tls, Trust};
 
@@ -101,8 +100,13 @@ fn client_cert(table: &Table<'_>, dir: &Path) -> Option<ClientCert> {
     Some(ClientCert { cert: cert?.value, key: key?.value })
 }
 
-/// Reads `channel_binding`, for a database at `url` that is reached by `tls`.
-pub(super) fn channel_binding(table: &Table<'_>, tls: Option<&Tls>, url: Option<&Url>) -> ChannelBinding {
+/// Reads `channel_binding`, for a database on `host` that is reached by `tls`, with or without a password.
+pub(super) fn channel_binding(
+    table: &Table<'_>,
+    tls: Option<&Tls>,
+    host: Option<&Host>,
+    passwordless: bool,
+) -> ChannelBinding {
     let given = table.parsed("channel_binding", |text| match text {
         "prefer" => Ok(ChannelBinding::Prefer),
         "require" => Ok(ChannelBinding::Require),
@@ -112,10 +116,8 @@ pub(super) fn channel_binding(table: &Table<'_>, tls: Option<&Tls>, url: Option<
         _ => Err(Wrong::new("the values are \"prefer\", \"require\"")),
     });
     let Some(given) = given else { return ChannelBinding::Prefer };
-    if let (ChannelBinding::Require, Some(url)) = (given.value, url) {
-        let passwordless =
-            url.password.is_none() && ["password", "password_file"].iter().all(|key| table.key(key).is_none());
-        let never = match (&url.host, tls) {
+    if let (ChannelBinding::Require, Some(host)) = (given.value, host) {
+        let never = match (host, tls) {
             (Host::Socket(_), _) => Some("a Unix socket has no TLS to bind to"),
             (_, None) => Some("without TLS there is nothing to bind to"),
             _ if passwordless => Some("only a login with a password is bound, and none is given"),

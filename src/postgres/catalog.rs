@@ -32,6 +32,8 @@ pub struct ServerFacts {
     pub idle_replication_slot_timeout: Option<Duration>,
     /// Which standbys a COMMIT waits for.
     pub synchronous_standby_names: String,
+    /// Of which standbys, by their physical slots, a failover slot waits for a change; `None` before 17.
+    pub synchronized_standby_slots: Option<String>,
     /// Its clock.
     pub clock: Timestamp,
     /// When its postmaster was started.
@@ -55,7 +57,8 @@ const SERVER: &str = "\
            coalesce(extract(epoch from current_setting('idle_replication_slot_timeout', true)::interval), 0)::bigint,
            (extract(epoch from clock_timestamp()) * 1000)::bigint,
            (select rolconnlimit from pg_roles where rolname = current_user and not rolsuper and rolconnlimit >= 0),
-           current_setting('search_path') = '' and current_setting('lock_timeout') = '10s'";
+           current_setting('search_path') = '' and current_setting('lock_timeout') = '10s',
+           current_setting('synchronized_standby_slots', true)";
 
 /// What the server is.
 ///
@@ -76,6 +79,7 @@ pub async fn server(client: &Client) -> Result<ServerFacts, SqlError> {
         clock: Timestamp::from_millisecond(row.try_get(8)?).unwrap_or_default(),
         connection_limit: row.try_get::<_, Option<i32>>(9)?.map(i32::unsigned_abs),
         has_our_settings: row.try_get(10)?,
+        synchronized_standby_slots: row.try_get(11)?,
     })
 }
 
@@ -122,6 +126,12 @@ pub struct SlotFacts {
     pub safe_wal_size: Option<i64>,
     #[serde(default)]
     pub two_phase: bool,
+    /// Whether standbys may keep a copy of it; 17 and later.
+    #[serde(default)]
+    pub failover: bool,
+    /// Whether it is such a copy; it stays one after a promotion. 17 and later.
+    #[serde(default)]
+    pub synced: bool,
     /// 17 and later.
     #[serde(default)]
     pub invalidation_reason: Option<String>,

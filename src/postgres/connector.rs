@@ -14,9 +14,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
+use super::hosts::{NotPrimary, Primaries};
 use super::sync_standby::Looks;
 use super::turns::{Turn, Turns};
-use crate::config::{ChannelBinding, Connection, Host, Password, PasswordError, SslMode};
+use crate::config::{ChannelBinding, Connection, Host, Password, PasswordError, Server, SslMode};
 use crate::net::dial::{self, ReachError};
 use crate::net::resolve::{self, Families, Resolver};
 use crate::net::tls::{TlsClients, TlsError};
@@ -35,6 +36,9 @@ pub enum ConnectError {
     Io(#[source] io::Error),
     #[error("{0}")]
     Login(#[source] LoginError),
+    /// Of `hosts`, what each of them is instead.
+    #[error("none of `hosts` is the primary: {}", NotPrimary::list(tried))]
+    NoPrimary { tried: Vec<(Server, NotPrimary)> },
     #[error("{0}")]
     Password(#[source] PasswordError),
     #[error("{0}")]
@@ -67,6 +71,7 @@ pub struct Connector {
     tls: TlsClients,
     turns: Turns,
     pub(super) looks: Looks,
+    pub(super) primaries: Primaries,
     connect_timeout: Duration,
     wal_sender_timeout: Duration,
     application_name: String,
@@ -89,7 +94,8 @@ impl Connector {
         application_name: String,
     ) -> Self {
         let (tls, turns, looks) = (TlsClients::default(), Turns::default(), Looks::default());
-        Self { resolver, tls, turns, looks, connect_timeout, wal_sender_timeout, application_name }
+        let primaries = Primaries::default();
+        Self { resolver, tls, turns, looks, primaries, connect_timeout, wal_sender_timeout, application_name }
     }
 
     /// How our sessions call themselves.
@@ -112,7 +118,7 @@ impl Connector {
 
     /// Waits for a turn at the server that `to` leads to.
     pub(super) async fn turn(&self, to: &Connection) -> Turn {
-        self.turns.next(to.server()).await
+        self.turns.next(to.servers()).await
     }
 
     /// Until when a connection that is begun now has to stand.

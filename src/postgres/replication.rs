@@ -17,8 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use super::history::{History, HistoryError};
+use super::hosts::Session;
 use super::{ConnectError, Connector};
-use crate::config::Connection;
+use crate::config::{Connection, Server};
 use crate::ident::{PublicationName, SlotName};
 use crate::lsn::Lsn;
 use crate::net::{Lull, Stream};
@@ -84,6 +85,22 @@ impl Connector {
     /// # Errors
     /// The step that failed.
     pub async fn replication(&self, to: &Connection) -> Result<ReplicationSession, ConnectError> {
+        self.replication_beside(to, &[]).await.map(|(session, _)| session)
+    }
+
+    /// The same, at none of `passed_over`. Gives the connection that leads to the very server too.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub async fn replication_beside(
+        &self,
+        to: &Connection,
+        passed_over: &[Server],
+    ) -> Result<(ReplicationSession, Connection), ConnectError> {
+        Box::pin(self.at_primary(to, passed_over)).await
+    }
+
+    async fn replication_at(&self, to: &Connection) -> Result<ReplicationSession, ConnectError> {
         let wal_sender_timeout = format!("{}ms", self.wal_sender_timeout().as_millis());
         let parameters = [
             ("replication", "database"),
@@ -119,10 +136,20 @@ impl Connector {
     }
 }
 
+impl Session for ReplicationSession {
+    async fn open(connector: &Connector, to: &Connection) -> Result<Self, ConnectError> {
+        connector.replication_at(to).await
+    }
+
+    fn is_of_standby(&self) -> bool {
+        self.in_hot_standby
+    }
+}
+
 impl ReplicationSession {
     /// Whether the server was a standby when it let us in.
     #[must_use]
-    pub const fn is_of_standby(&self) -> bool {
+    pub const fn in_hot_standby(&self) -> bool {
         self.in_hot_standby
     }
 
@@ -162,6 +189,25 @@ impl ReplicationSession {
     pub async fn create_slot(&mut self, slot: &SlotName) -> Result<(), ReplicationError> {
         // In the old spelling, which 15 to 18 all take; an exported snapshot would hold back vacuum.
         self.patiently(&format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput NOEXPORT_SNAPSHOT")).await?;
+        Ok(())
+    }
+
+    /// The same, of one that standbys may keep a copy of; 17 and later.
+    ///
+    /// # Errors
+    /// The server refuses (42710: it exists), or the session breaks off.
+    pub async fn create_failover_slot(&mut self, slot: &SlotName) -> Result<(), ReplicationError> {
+        self.patiently(&format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'nothing', FAILOVER)"))
+            .await?;
+        Ok(())
+    }
+
+    /// Lets standbys keep a copy of the slot; 17 and later. Fails at once if a session holds it.
+    ///
+    /// # Errors
+    /// The server refuses, or the session breaks off.
+    pub async fn let_fail_over(&mut self, slot: &SlotName) -> Result<(), ReplicationError> {
+        self.within(SLOW_COMMAND, &format!("ALTER_REPLICATION_SLOT {slot} (FAILOVER)")).await?;
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection as Driver};
 
 use super::connector::{reveal, without_transaction_timeout};
+use super::hosts::Session;
 use super::{ConnectError, Connector};
 use crate::config::Connection;
 use crate::net::Stream;
@@ -60,6 +61,8 @@ pub struct SqlSession {
     client: Client,
     connection: JoinHandle<()>,
     warning: Arc<Mutex<Option<ServerError>>>,
+    /// As the server reported it at the login.
+    in_hot_standby: bool,
 }
 
 /// How long the answer to one statement may take: a little longer than the server lets it run.
@@ -88,6 +91,14 @@ impl Connector {
     /// # Errors
     /// The step that failed.
     pub async fn sql(&self, to: &Connection) -> Result<SqlSession, ConnectError> {
+        Box::pin(self.at_primary(to, &[])).await.map(|(session, _)| session)
+    }
+
+    /// Opens one at the very server, whatever that is.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub async fn sql_at(&self, to: &Connection) -> Result<SqlSession, ConnectError> {
         let deadline = self.deadline();
         let password = self.step("reading the password", deadline, reveal(&to.password)).await?;
         let (stream, channel) = self.dial(to, deadline).await?;
@@ -120,10 +131,11 @@ impl Connector {
         let stream = DialledStream { stream, end_point, request: Some(Request { channel, came: BytesMut::new() }) };
         let (client, connection) = config.connect_raw(stream, Encrypted).await.map_err(refused)?;
         let late = without_transaction_timeout(connection.parameter("server_version").unwrap_or_default());
+        let in_hot_standby = connection.parameter("in_hot_standby") == Some("on");
         // What ends the connection is told to whoever awaits a statement.
         let warning = Arc::default();
         let connection = tokio::spawn(run(connection, Arc::clone(&warning)));
-        let session = SqlSession { client, connection, warning };
+        let session = SqlSession { client, connection, warning, in_hot_standby };
         if let Some(statement) = late {
             session.batch_execute(statement).await.map_err(ConnectError::Sql)?;
         }
@@ -149,6 +161,16 @@ fn refused(error: tokio_postgres::Error) -> ConnectError {
     let broken = error.into_source().and_then(|source| source.downcast::<io::Error>().ok());
     let broken = broken.map_or_else(|| io::ErrorKind::Other.into(), |broken| *broken);
     broken.downcast().map_or_else(ConnectError::broken_off, ConnectError::Login)
+}
+
+impl Session for SqlSession {
+    async fn open(connector: &Connector, to: &Connection) -> Result<Self, ConnectError> {
+        connector.sql_at(to).await
+    }
+
+    fn is_of_standby(&self) -> bool {
+        self.in_hot_standby
+    }
 }
 
 impl SqlSession {

@@ -38,7 +38,7 @@ pub fn refusal(database: &Database, synchronous_standby_names: &str, own: &str) 
 /// What each server answered last; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Looks {
-    servers: Arc<Mutex<HashMap<Server, Last>>>,
+    servers: Arc<Mutex<HashMap<Vec<Server>, Last>>>,
 }
 
 /// The last look at one server; whoever looks anew holds it.
@@ -66,7 +66,7 @@ impl Connector {
         let asked = Instant::now();
         let last = {
             let mut servers = self.looks.servers.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(servers.entry(to.server()).or_default())
+            Arc::clone(servers.entry(to.servers()).or_default())
         };
         let mut look = Arc::clone(&last).lock_owned().await;
         if let Some(look) = &*look

@@ -3,11 +3,11 @@
 
 mod client_cert;
 
-use crate::config::{Connection, Host};
+use crate::config::{Connection, Host, Server};
 use crate::net::dial::ReachError;
 use crate::net::tls::TlsError;
 pub use crate::postgres::catalogue::Step;
-use crate::postgres::{ConnectError, ReplicationError, SqlError, catalogue};
+use crate::postgres::{ConnectError, NotPrimary, ReplicationError, SqlError, catalogue};
 use crate::status::{Reason, Trouble};
 use crate::wire::ServerError;
 use crate::wire::login::LoginError;
@@ -37,15 +37,7 @@ fn diagnosis(class: Class, reason: Reason, sentence: impl AsRef<str>, hint: impl
 /// `host:port`, as the file names them.
 #[must_use]
 pub fn address(to: &Connection) -> String {
-    match &to.host {
-        Host::Address { ip, zone: None } if ip.is_ipv4() => format!("{ip}:{}", to.port),
-        Host::Address { ip, zone } => {
-            let zone = zone.as_ref().map(|zone| format!("%{zone}")).unwrap_or_default();
-            format!("[{ip}{zone}]:{}", to.port)
-        }
-        Host::Name(name) => format!("{name}:{}", to.port),
-        Host::Socket(folder) => format!("{} port {}", folder.display(), to.port),
-    }
+    to.servers().iter().map(Server::to_string).collect::<Vec<_>>().join(" or ")
 }
 
 /// The server's name alone, as the file has it.
@@ -77,6 +69,7 @@ pub fn of_connect(error: &ConnectError, to: &Connection) -> Diagnosis {
             connection(format!("{place}: {error}"), "see whether the server and the way to it are up")
         }
         ConnectError::Login(error) => of_login(error, to),
+        ConnectError::NoPrimary { tried } => of_hosts(error, tried, to),
         ConnectError::Password(source) => {
             diagnosis(Class::Operator, Reason::Authentication, error.to_string(), source.hint())
         }
@@ -85,6 +78,28 @@ pub fn of_connect(error: &ConnectError, to: &Connection) -> Diagnosis {
             None => connection(format!("{place}: {error}"), "see the server's log"),
         },
         ConnectError::Tls(source) => of_tls(source, to),
+    }
+}
+
+/// Why none of several servers is the primary. It may be that only if somebody has to do something at each of them.
+fn of_hosts(error: &ConnectError, tried: &[(Server, NotPrimary)], to: &Connection) -> Diagnosis {
+    let mut failed = tried.iter().map(|(server, what)| match what {
+        NotPrimary::Failed(error) => Some(of_connect(error, &to.to(server))),
+        NotPrimary::PassedOver | NotPrimary::Standby => None,
+    });
+    let first = failed.clone().flatten().next();
+    match first {
+        Some(Diagnosis { class: Class::Operator, trouble })
+            if failed.all(|each| each.is_some_and(|each| each.class == Class::Operator)) =>
+        {
+            diagnosis(Class::Operator, trouble.reason, error.to_string(), trouble.hint)
+        }
+        _ => diagnosis(
+            Class::Retry,
+            Reason::Connection,
+            error.to_string(),
+            "promote one of them, or correct `hosts`; each is tried again within two seconds",
+        ),
     }
 }
 

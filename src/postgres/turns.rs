@@ -19,7 +19,7 @@ const TURNS: usize = 4;
 /// The turns at each server; clones share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Turns {
-    servers: Arc<Mutex<HashMap<Server, Arc<Semaphore>>>>,
+    servers: Arc<Mutex<HashMap<Vec<Server>, Arc<Semaphore>>>>,
 }
 
 /// A turn; it ends when this is dropped.
@@ -29,11 +29,11 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// Waits for a turn at `server`.
-    pub(super) async fn next(&self, server: Server) -> Turn {
+    /// Waits for a turn at the one of `servers` that is meant.
+    pub(super) async fn next(&self, servers: Vec<Server>) -> Turn {
         let turns = {
-            let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(servers.entry(server).or_insert_with(|| Arc::new(Semaphore::new(TURNS))))
+            let mut all = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(servers).or_insert_with(|| Arc::new(Semaphore::new(TURNS))))
         };
         // Nobody closes it.
         Turn { _permit: turns.acquire_owned().await.ok() }
@@ -50,7 +50,8 @@ mod tests {
     #[test]
     fn a_server_that_hangs_keeps_no_other_waiting() {
         let turns = Turns::default();
-        let next = |name: &str, port| turns.next(Server { host: Host::Name(name.to_owned()), port }).now_or_never();
+        let next =
+            |name: &str, port| turns.next(vec![Server { host: Host::Name(name.to_owned()), port }]).now_or_never();
         let taken: Vec<_> = (0..TURNS).map(|_| next("a", 5432).unwrap()).collect();
         assert!(next("a", 5432).is_none());
         assert!(next("a", 5433).is_some() && next("b", 5432).is_some());

@@ -39,9 +39,16 @@ pub(super) async fn slot(
                     None => watch_making(database, connector, reporter).await,
                 }
             };
+            let making = async {
+                if database.failover {
+                    replication.create_failover_slot(slot).await
+                } else {
+                    replication.create_slot(slot).await
+                }
+            };
             let outcome = tokio::select! {
                 biased;
-                outcome = replication.create_slot(slot) => outcome,
+                outcome = making => outcome,
                 given_up = watch => return Err(given_up),
             };
             match outcome {
@@ -62,6 +69,13 @@ pub(super) async fn slot(
                 }
                 Err(error) => return Err(trouble::of_replication(Step::CreateSlot, &error, to)),
             }
+        }
+        SlotStep::LetFailOver => {
+            if let Err(error) = replication.let_fail_over(slot).await {
+                let refused = trouble::of_replication(Step::AlterSlot, &error, to);
+                return Err(with_holder(refused, database, connector).await);
+            }
+            reporter.info(None, &format!("set failover for the slot {slot}: standbys may keep a copy of it"));
         }
         SlotStep::Drop => {
             if let Err(error) = replication.drop_slot(slot).await {

@@ -51,6 +51,8 @@ pub enum SlotStep {
     Advance,
     /// By the walsender's command.
     Create,
+    /// Standbys may keep a copy of it from then on.
+    LetFailOver,
     /// It is invalidated, and the operator has accepted the gap.
     Drop,
 }
@@ -86,6 +88,14 @@ pub fn plan(database: &Database, observed: &Observed, known: bool, holes: Holes,
         plan.slot.push(SlotStep::Create);
     } else if observed.needed_former().is_none() && (observed.publication.is_none() || observed.younger) {
         plan.slot.push(SlotStep::Advance);
+    }
+    if database.failover && !invalidated && observed.slot.as_ref().is_some_and(|slot| !slot.failover) {
+        plan.slot.push(SlotStep::LetFailOver);
+        plan.findings.push(Finding {
+            code: "slot_drift",
+            sentence: format!("the slot {} is not as declared: `failover` is false there", database.slot),
+            hint: "set provision = \"create\" and reload: it is set while nobody reads the slot".to_owned(),
+        });
     }
     plan
 }

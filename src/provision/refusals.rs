@@ -66,6 +66,13 @@ fn refuse_server(database: &Database, observed: &Observed) -> Option<Diagnosis> 
             "upgrade the server",
         ));
     }
+    if database.failover && server.version < 170_000 {
+        return Some(operator(
+            Reason::Server,
+            format!("`failover = true` needs PostgreSQL 17, and the server is {}", server.version / 10_000),
+            "leave `failover` out, or upgrade the server",
+        ));
+    }
     if !server.in_recovery {
         return None;
     }

@@ -9,9 +9,9 @@ use super::made::{Made, MadePublication};
 use super::plan::{Kind, Plan, PublicationStep, SlotStep, plan, publication_missing, through_former};
 use super::preflight::{Preflight, preflight};
 use super::refusals::Refusal;
-use super::{Consent, Observed, apply_publication, apply_slot, observe, primary};
+use super::{Consent, Observed, apply_publication, apply_slot, failover, observe, primary};
 use crate::config::{Connection, Database};
-use crate::ident::{PublicationName, SlotName, quote_ident};
+use crate::ident::{PublicationName, quote_ident};
 use crate::postgres::catalog;
 use crate::postgres::preflight::Allowed;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
@@ -97,6 +97,10 @@ impl Round<'_> {
             let Preflight { blocks, warns, .. } = self.preflight(&observed, &plan);
             let Plan { publication, slot: mut steps, mut refusals, mut findings } = plan;
             findings.extend(warns);
+            findings.extend(failover::findings(database, &observed.server, &[]));
+            if !consent.create {
+                steps.retain(|step| *step != SlotStep::LetFailOver);
+            }
             refusals.extend(self.refuse_by_policy(publication.as_ref(), &steps, consent));
             if let Some(first) = refusals.first().cloned() {
                 findings.extend(refusals.into_iter().skip(1).map(Finding::from));
@@ -184,8 +188,10 @@ impl Round<'_> {
     /// # Errors
     /// The server refuses, or can't be reached.
     pub async fn check(&self, consent: Consent) -> Result<Vec<Finding>, Diagnosis> {
-        let Self { database, .. } = *self;
+        let Self { database, connector, .. } = *self;
         let mut unaltered = None;
+        // Before the turn, since a standby that is gone takes its time.
+        let asked = failover::ask(connector, database).await;
         loop {
             let looked = self.look().await?;
             let observed = &looked.observed;
@@ -193,6 +199,7 @@ impl Round<'_> {
             let Preflight { warns, .. } = self.preflight(observed, &plan);
             let Plan { publication, mut findings, .. } = plan;
             findings.extend(warns);
+            findings.extend(failover::findings(database, &observed.server, &asked));
             let ours = observed.is_ours();
             match publication {
                 Some(PublicationStep { kind: Kind::Create, .. }) => findings.push(publication_missing(database)),
@@ -368,7 +375,7 @@ impl Round<'_> {
             (None, true) => format!("the slot {slot_name} does not"),
             (Some(_), true) => format!("the publication {publication_name} and the slot {slot_name} do not"),
         };
-        let sql = publication.map(PublicationStep::sql).into_iter().chain(slot.then(|| create_slot_sql(slot_name)));
+        let sql = publication.map(PublicationStep::sql).into_iter().chain(slot.then(|| create_slot_sql(self.database)));
         let trouble = Trouble::new(
             Reason::Unprovisioned,
             format!("{what} exist, and provision = \"report\" makes nothing"),
@@ -389,10 +396,11 @@ fn about_publication(refusals: Vec<Refusal>) -> Option<Diagnosis> {
     })
 }
 
-/// The SQL that makes a slot; publication first, in a transaction of its own.
+/// The SQL that makes the slot; publication first, in a transaction of its own.
 #[must_use]
-pub fn create_slot_sql(slot: &SlotName) -> String {
-    format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput');")
+pub fn create_slot_sql(Database { slot, failover, .. }: &Database) -> String {
+    let failover = if *failover { ", failover => true" } else { "" };
+    format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput'{failover});")
 }
 
 fn unalterable(database: &Database, trouble: &Trouble) -> Finding {

@@ -162,7 +162,7 @@ impl Pipeline {
         let identity = Arc::new(StreamIdentity {
             system_identifier: system.system_identifier,
             timeline: history.current(),
-            standby: session.is_of_standby(),
+            standby: session.in_hot_standby(),
             slot: self.database.slot.clone(),
             publication: self.database.publication.clone(),
             database: self.database.name.clone(),
@@ -314,6 +314,15 @@ impl Pipeline {
         let records = opened.sinks.iter().filter_map(|open| open.standing.record.as_ref());
         let mut ours = records.filter(|record| record.slot == self.database.slot);
         Some(self.lost(Reason::OtherCluster, ours.find_map(|record| resume::other_cluster(system, record))?))
+    }
+
+    /// Whether the server's history lacks the timeline that a sink stands on: it was left behind by a failover, or is none
+    /// of ours.
+    #[must_use]
+    pub fn is_off_history(&self, opened: &Opened) -> bool {
+        let records = opened.sinks.iter().filter_map(|open| open.standing.record.as_ref());
+        let mut ours = records.filter(|record| record.slot == self.database.slot);
+        ours.any(|record| opened.server.history.end_of(record.timeline).is_err())
     }
 
     fn server<'a>(&'a self, server: &'a Identified, confirmed_flush_lsn: Lsn, in_recovery: bool) -> Server<'a> {

@@ -16,24 +16,27 @@ use super::claims::{Claim, Claims, Refused as Rival};
 use super::holders::Holders;
 use super::overrides::Override;
 use super::relief::{self, Relief};
-use crate::config::{Database, OnSlotLost, Status};
+use crate::config::{Database, OnSlotLost, Server, Status};
 use crate::guard::Seen;
 use crate::ident::DatabaseName;
 use crate::lsn::Lsn;
 use crate::postgres::catalog::{self, SlotFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
-use crate::postgres::{ConnectError, preflight, slot_trouble};
+use crate::postgres::{ConnectError, ReplicationSession, preflight, slot_trouble};
 use crate::provision::made::Made;
 use crate::provision::{self, Consent, Ensured, Refusal as Refused, Round};
 use crate::retry::Backoff;
 use crate::status::{Condition, Finding, Holder, Reason, Refusal, Reply, State, Trouble};
-use crate::stream::{End, Holes, Identified, Pipeline, Ready, Started};
+use crate::stream::{End, Holes, Identified, Opened, Pipeline, Ready, Started};
 use crate::wire::login::LoginError;
 
 /// A sink that takes longer to open is stuck, or recovers much: the slot is looked at meanwhile.
 const OPEN_SOON: Duration = Duration::from_secs(1);
 /// The longest wait for our own last session, which the server ends by itself; so many times.
 const OURS: (Duration, u32) = (Duration::from_secs(1), 60);
+
+/// The longest wait for one of several servers to become the primary.
+const SEARCH: Duration = Duration::from_secs(2);
 
 /// So often a lost slot is made anew without being asked, within so long.
 const RECREATIONS: (usize, Duration) = (3, Duration::from_hours(1));
@@ -47,7 +50,9 @@ enum Recreation {
 /// The task of one database.
 #[derive(Debug)]
 pub(super) struct Keep {
+    /// Of `hosts`, it leads to the one that a round is with, and between rounds to whichever is the primary.
     pub(super) pipeline: Pipeline,
+    declared: Arc<Database>,
     /// What a command wished in place of the file.
     pub(super) over: Option<Override>,
     holders: Holders,
@@ -74,6 +79,7 @@ impl Keep {
         poke: Arc<Notify>,
     ) -> Self {
         Self {
+            declared: Arc::clone(&pipeline.database),
             pipeline,
             over,
             holders: shared.holders.clone(),
@@ -148,6 +154,7 @@ impl Keep {
             if stop.is_cancelled() {
                 return;
             }
+            self.pipeline.database = Arc::clone(&self.declared);
             self.backoff.fail();
             let (state, trouble, wait) = match end {
                 End::Stopped => return,
@@ -158,7 +165,8 @@ impl Keep {
                     (State::Failed, trouble, Some(Backoff::long_wait()))
                 }
                 End::Trouble(Diagnosis { class: Class::Retry, trouble }) => {
-                    (State::Retrying, trouble, Some(self.backoff.wait()))
+                    let most = if self.declared.connection.others.is_empty() { Duration::MAX } else { SEARCH };
+                    (State::Retrying, trouble, Some(self.backoff.wait().min(most)))
                 }
                 End::Trouble(Diagnosis { class: Class::Held, trouble }) => {
                     let ours = trouble.holder.as_ref().is_some_and(|holder| holder.ours);
@@ -240,17 +248,45 @@ impl Keep {
     }
 
     /// From nothing to a stream that has started, and through what.
-    async fn prepare(&self, holes: Holes, consent: Consent) -> Result<(Pipeline, Started), End> {
-        let Pipeline { database, connector, reporter, .. } = &self.pipeline;
-        let to = &database.connection;
+    async fn prepare(&mut self, holes: Holes, consent: Consent) -> Result<(Pipeline, Started), End> {
+        let reporter = &self.pipeline.reporter;
         if reporter.status().condition.state() == State::Pending {
             let trouble = Trouble::new(Reason::Starting, "connecting and comparing", "nothing to do");
             reporter.condition(Condition::Other(State::Provisioning, trouble));
         }
-        let mut replication = match connector.replication(to).await {
-            Ok(replication) => replication,
+        let servers = self.declared.connection.servers();
+        let mut passed_over = Vec::new();
+        loop {
+            let replication = self.connect(&passed_over).await?;
+            let (replication, opened) = self.open(replication, holes).await?;
+            let off_history = passed_over.len() + 1 < servers.len() && self.pipeline.is_off_history(&opened);
+            if !off_history {
+                return self.prepare_on(replication, opened, holes, consent).await;
+            }
+            // A primary that was left behind, or that never was ours; another one may be.
+            passed_over.extend(self.pipeline.database.connection.servers());
+        }
+    }
+
+    /// Connects to the server that the round is with.
+    async fn connect(&mut self, passed_over: &[Server]) -> Result<ReplicationSession, End> {
+        let to = &self.declared.connection;
+        let (replication, connection) = match self.pipeline.connector.replication_beside(to, passed_over).await {
+            Ok(connected) => connected,
             Err(error) => return Err(self.without_replication(&error).await),
         };
+        if !to.others.is_empty() {
+            self.pipeline.database = Arc::new(Database { connection, ..(*self.declared).clone() });
+        }
+        Ok(replication)
+    }
+
+    /// Asks what `replication` leads to, and opens the sinks for it.
+    async fn open(
+        &self,
+        mut replication: ReplicationSession,
+        holes: Holes,
+    ) -> Result<(ReplicationSession, Opened), End> {
         let server = self.pipeline.identify(&mut replication).await?;
         self.claim(server.system_identifier())?;
         let opened = tokio::select! {
@@ -265,6 +301,18 @@ impl Keep {
                 return Err(lost.map_or(end, End::Lost));
             }
         };
+        Ok((replication, opened))
+    }
+
+    /// From sinks that are open for the server to a stream that has started, and through what.
+    async fn prepare_on(
+        &self,
+        mut replication: ReplicationSession,
+        opened: Opened,
+        holes: Holes,
+        consent: Consent,
+    ) -> Result<(Pipeline, Started), End> {
+        let database = &self.pipeline.database;
         if holes != Holes::Accept(Reason::OtherCluster)
             && let Some(trouble) = self.pipeline.other_cluster(&opened)
         {
@@ -282,11 +330,11 @@ impl Keep {
         let ensured = round.ensure(&mut replication, opened.knows_slot(), holes, consent).await;
         let Ensured { ready, findings, visit } = ensured.map_err(|refused| self.note_holder(self.refused(refused)))?;
         let findings = through_former.into_iter().chain(findings).chain(shared(&self.claim, database));
-        reporter.findings(findings.collect());
+        self.pipeline.reporter.findings(findings.collect());
         self.leave_to_other(&ready)?;
         let started = pipeline.start(opened, replication, &ready, holes, visit).await;
         let started = started.map_err(|end| self.note_holder(end))?;
-        self.holders.forget(database.connection.server(), database.slot.clone());
+        self.holders.forget(self.declared.connection.servers(), database.slot.clone());
         Ok((pipeline, started))
     }
 
@@ -385,7 +433,7 @@ impl Keep {
     fn leave_to_other(&self, ready: &Ready) -> Result<(), End> {
         let Pipeline { database, .. } = &self.pipeline;
         let slot = &database.slot;
-        let other = self.holders.of(database.connection.server(), slot.clone());
+        let other = self.holders.of(self.declared.connection.servers(), slot.clone());
         let Some(Holder { application_name, .. }) = other.filter(|_| ready.anew.is_none() && self.pipeline.has_file())
         else {
             return Ok(());
@@ -435,8 +483,8 @@ impl Keep {
         if let End::Trouble(Diagnosis { class: Class::Held, trouble }) = &end
             && let Some(holder) = trouble.holder.as_ref().filter(|holder| holder.is_agent())
         {
-            let Database { connection, slot, .. } = &*self.pipeline.database;
-            self.holders.saw(connection.server(), slot.clone(), holder.clone());
+            let Database { connection, slot, .. } = &*self.declared;
+            self.holders.saw(connection.servers(), slot.clone(), holder.clone());
         }
         end
     }

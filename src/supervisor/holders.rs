@@ -10,29 +10,32 @@ use crate::config::Server;
 use crate::ident::SlotName;
 use crate::status::Holder;
 
+/// A slot, and where it is.
+type Place = (Vec<Server>, SlotName);
+
 /// Which agent held which slot; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Holders {
-    seen: Arc<Mutex<HashMap<(Server, SlotName), Holder>>>,
+    seen: Arc<Mutex<HashMap<Place, Holder>>>,
 }
 
 impl Holders {
-    /// Another agent holds `slot` of `server`.
-    pub(super) fn saw(&self, server: Server, slot: SlotName, holder: Holder) {
-        self.lock().insert((server, slot), holder);
+    /// Another agent holds `slot` of `servers`.
+    pub(super) fn saw(&self, servers: Vec<Server>, slot: SlotName, holder: Holder) {
+        self.lock().insert((servers, slot), holder);
     }
 
-    /// Who has held `slot` of `server`.
-    pub(super) fn of(&self, server: Server, slot: SlotName) -> Option<Holder> {
-        self.lock().get(&(server, slot)).cloned()
+    /// Who has held `slot` of `servers`.
+    pub(super) fn of(&self, servers: Vec<Server>, slot: SlotName) -> Option<Holder> {
+        self.lock().get(&(servers, slot)).cloned()
     }
 
-    /// We stream `slot` of `server` now: what others did before stands in no one's way any more.
-    pub(super) fn forget(&self, server: Server, slot: SlotName) {
-        self.lock().remove(&(server, slot));
+    /// We stream `slot` of `servers` now: what others did before stands in no one's way any more.
+    pub(super) fn forget(&self, servers: Vec<Server>, slot: SlotName) {
+        self.lock().remove(&(servers, slot));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Server, SlotName), Holder>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Holder>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -29,7 +29,9 @@ impl Keep {
         let own = connector.application_name();
         let former = Some(&through.database.publication).filter(|through| **through != database.publication);
         let period = if former.is_some() { former::LOOK } else { CHECK_PERIOD };
-        let first = period.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
+        // What a failover would cost is asked there for the first time.
+        let period_of_first = if through.database.connection.standbys.is_empty() { period } else { STEADY };
+        let first = period_of_first.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
         let mut checks = interval_at(Instant::now() + first, period);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (system_identifier, is_standby) = (started.system_identifier(), started.is_of_standby());

@@ -21,6 +21,8 @@ mod encoding;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod few_connections;
 #[cfg(test)]
 mod figures;

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Cluster, FAR, History, Manager, Network, Options, Slotd, compare, on_a_host, seed, stands_in_the_page};
+use crate::support::{
+    Cluster, FAR, History, Manager, Network, Options, Slotd, compare, on_a_host, seed, stands_in_the_page,
+};
 
 /// `wal_sender_timeout` unless the file says otherwise: the bound is the issue's.
 const AT_MOST: Duration = Duration::from_secs(10);

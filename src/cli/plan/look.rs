@@ -14,7 +14,7 @@ use crate::postgres::preflight::{self, Allowed};
 use crate::postgres::trouble::{self, Step};
 use crate::postgres::{ConnectError, Connector, SystemIdentity, catalogue};
 use crate::provision::made::Made;
-use crate::provision::{self, Preflight, observe, plan, primary};
+use crate::provision::{self, Preflight, failover, observe, plan, primary};
 use crate::status::{Reason, Trouble};
 use crate::storage::{Disk, SharedStorage};
 use crate::stream::Holes;
@@ -105,9 +105,11 @@ async fn one(database: &Database, known: &Known) -> Looked {
 /// What can be seen of a database. Where no replication session is to be had, all but that is.
 async fn observed(database: &Database, known: &Known) -> Result<(Planned, Share), Trouble> {
     let Known { connector, made, recorded } = known;
+    let (identified, connection) = identify(connector, &database.connection).await;
+    // Of several servers, the primary alone from here on.
+    let database = &Database { connection, ..database.clone() };
     let to = &database.connection;
     let refused = |error| trouble::of_sql(Step::Observe, &error, to).trouble;
-    let identified = identify(connector, to).await;
     let sql = match (connector.sql(to).await, &identified) {
         (Ok(sql), _) => sql,
         (Err(_), Err(why)) => return Err(why.trouble.clone()),
@@ -139,22 +141,29 @@ async fn observed(database: &Database, known: &Known) -> Result<(Planned, Share)
         planned.steps.retain(|step| step.by == By::RecreateSlot);
     }
     planned = planned.with(preflight);
+    let standbys = failover::ask(connector, database).await;
+    planned.findings.extend(failover::findings(database, &observed.server, &standbys));
     planned.slot_of = Some((system_identifier, database.slot.clone()));
     planned.unbounded = unbounded;
     Ok((planned, Share { system_identifier, takes_slot, takes_walsender, allowed }))
 }
 
-/// Whether we may replicate is found out by doing it: not every server has that right in `rolreplication`.
-async fn identify(connector: &Connector, to: &Connection) -> Result<SystemIdentity, Unidentified> {
-    let mut replication = connector.replication(to).await.map_err(|error| Unidentified {
-        is_full: matches!(&error, ConnectError::Login(LoginError::Refused(server))
-            if catalogue::row(Step::ConnectReplication, server, to).case == "walsenders"),
-        trouble: trouble::of_connect(&error, to).trouble,
-    })?;
-    replication.identify_system().await.map_err(|error| Unidentified {
+/// Whether we may replicate is found out by doing it: not every server has that right in `rolreplication`. Gives the
+/// connection to the very server too, as far as that is found.
+async fn identify(connector: &Connector, to: &Connection) -> (Result<SystemIdentity, Unidentified>, Connection) {
+    let (mut replication, at) = match connector.replication_beside(to, &[]).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            let is_full = matches!(&error, ConnectError::Login(LoginError::Refused(server))
+                if catalogue::row(Step::ConnectReplication, server, to).case == "walsenders");
+            return (Err(Unidentified { is_full, trouble: trouble::of_connect(&error, to).trouble }), to.clone());
+        }
+    };
+    let identified = replication.identify_system().await.map_err(|error| Unidentified {
         is_full: false,
-        trouble: trouble::of_replication(Step::Observe, &error, to).trouble,
-    })
+        trouble: trouble::of_replication(Step::Observe, &error, &at).trouble,
+    });
+    (identified, at)
 }
 
 /// Two entries that name one slot of one cluster, by two names of its server.

@@ -191,7 +191,8 @@ impl Planned {
             }
         }
         // Drift is the step itself.
-        all.findings = findings.into_iter().filter(|finding| finding.code != "publication_drift").collect();
+        let is_step = |finding: &Finding| matches!(finding.code, "publication_drift" | "slot_drift");
+        all.findings = findings.into_iter().filter(|finding| !is_step(finding)).collect();
         all
     }
 
@@ -228,7 +229,22 @@ impl Planned {
                 object,
                 why: "it does not exist".to_owned(),
                 differences: Vec::new(),
-                sql: vec![create_slot_sql(slot)],
+                sql: vec![create_slot_sql(database)],
+                by: if Consent::from(database.provision).create { By::Agent } else { By::Apply },
+                loses: None,
+            });
+            return;
+        }
+        if steps.contains(&SlotStep::LetFailOver) {
+            let command = format!("ALTER_REPLICATION_SLOT {slot} (FAILOVER);");
+            self.steps.push(Step {
+                action: Action::Alter,
+                object,
+                why: "`failover` is declared and not set".to_owned(),
+                differences: Vec::new(),
+                sql: vec![format!(
+                    "-- in a replication session (psql 'replication=database …'), while nobody reads it: {command}"
+                )],
                 by: if Consent::from(database.provision).create { By::Agent } else { By::Apply },
                 loses: None,
             });

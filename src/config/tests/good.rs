@@ -105,6 +105,30 @@ fn a_primary_takes_what_it_is_silent_about_from_its_replica() {
 }
 
 #[test]
+fn several_hosts_are_read_with_their_ports_and_stand_in_a_primary_too() {
+    let keys = "[[postgres_databases]]\nname = \"a\"\ndatabase = \"shop\"\nusername = \"me\"\n";
+    let shown = |to: &Connection| to.servers().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let a = one(&format!(
+        "{keys}hosts = [\"a.example.com:5433\", \"B\", \"::1\", \"[::2]:7\", \"10.0.0.1:1\"]\nfailover = true\n"
+    ));
+    assert_eq!(shown(&a.connection), ["a.example.com:5433", "b:5432", "[::1]:5432", "[::2]:7", "10.0.0.1:1"]);
+    assert!(a.failover && a.connection.tls.is_some());
+    let first = a.connection.to(&a.connection.others[0]);
+    assert_eq!((shown(&first), first.standbys.len()), (vec!["b:5432".to_owned()], 4));
+    let on_replica = one(&format!("{keys}hostname = \"r\"\nprimary = {{ hosts = [\"a\", \"b\"] }}\n"));
+    assert_eq!(shown(on_replica.primary.as_ref().unwrap()), ["a:5432", "b:5432"]);
+}
+
+#[test]
+fn a_login_that_is_bound_may_take_its_password_from_the_replica() {
+    let keys = "[[postgres_databases]]\nname = \"a\"\nhostname = \"r\"\ndatabase = \"shop\"\nusername = \"me\"\n";
+    let bound = one(&format!(
+        "{keys}password_file = \"p\"\nchannel_binding = \"require\"\nprimary = {{ hostname = \"first\" }}\n"
+    ));
+    assert_eq!(bound.primary.as_ref().unwrap().channel_binding, ChannelBinding::Require);
+}
+
+#[test]
 fn every_key_is_read() {
     let config = good(
         r#"
@@ -354,7 +378,7 @@ fn the_reference_names_every_key() {
     use crate::config::keys;
     let (_, text) = reference_switched_on();
     for key in [keys::AGENT, keys::HTTP, keys::SINK, keys::DATABASE, keys::CONNECTION, keys::SLOT].concat() {
-        let beside = ["password", "schemas"].contains(&key);
+        let beside = ["hosts", "password", "schemas"].contains(&key);
         let named = text
             .lines()
             .any(|line| line.starts_with(&format!("{key} = ")) || (beside && line.contains(&format!("or {key} = "))));

@@ -38,6 +38,75 @@ slot_name = "Shop"
 }
 
 #[test]
+fn hosts_stand_alone_and_are_several_servers() {
+    insta::assert_snapshot!(shown(
+        r#"
+[[postgres_databases]]
+name = "a"
+database = "shop"
+username = "slotd"
+hosts = ["a", "b"]
+port = 5432
+
+[[postgres_databases]]
+name = "b"
+database = "shop"
+username = "slotd"
+hosts = ["a:5432", "A", "b:port", "/run/postgresql"]
+
+[[postgres_databases]]
+name = "c"
+database = "shop"
+username = "slotd"
+hosts = []
+
+[[postgres_databases]]
+name = "d"
+url = "postgresql://slotd@db/shop"
+hosts = ["a", "b"]
+
+[[postgres_databases]]
+name = "e"
+database = "shop"
+username = "slotd"
+hosts = ["c", "d"]
+primary = { hostname = "e" }
+
+[[postgres_databases]]
+name = "f"
+hostname = "f,g"
+database = "shop"
+username = "slotd"
+
+[[postgres_databases]]
+name = "g"
+url = "postgresql://slotd@replica/shop"
+primary = { hostname = "first", database = "other" }
+
+[[postgres_databases]]
+name = "h"
+url = "postgresql://slotd@replica2/shop"
+primary = { hostname = "first" }
+failover = true
+
+[[postgres_databases]]
+name = "i"
+database = "shop"
+username = "slotd"
+hosts = ["x", "y"]
+slot_name = "s"
+
+[[postgres_databases]]
+name = "j"
+database = "other"
+username = "slotd"
+hosts = ["y", "z"]
+slot_name = "s"
+"#
+    ));
+}
+
+#[test]
 fn a_primary_is_another_server_and_has_a_hostname() {
     insta::assert_snapshot!(shown(
         r#"

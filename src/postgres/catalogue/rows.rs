@@ -2,7 +2,9 @@
 
 use super::Proof::{Not, Test};
 use super::Row;
-use super::Step::{AdvanceSlot, Connect, ConnectReplication, CreatePublication, CreateSlot, DropSlot, Start, Stream};
+use super::Step::{
+    AdvanceSlot, AlterSlot, Connect, ConnectReplication, CreatePublication, CreateSlot, DropSlot, Start, Stream,
+};
 use super::When::{Always, By, NotByPostgres, OverSocketBy};
 use crate::postgres::trouble::Class::{Held, Operator, Retry};
 use crate::status::Reason;
@@ -365,7 +367,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         case: "slot held",
-        at: &[Start, DropSlot, AdvanceSlot],
+        at: &[Start, AlterSlot, DropSlot, AdvanceSlot],
         sqlstate: "55006",
         when: Always,
         class: Held,
@@ -377,7 +379,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         case: "slot gone",
-        at: &[Start, DropSlot, AdvanceSlot],
+        at: &[Start, AlterSlot, DropSlot, AdvanceSlot],
         sqlstate: "42704",
         when: Always,
         class: Retry,

@@ -8,7 +8,7 @@ use crate::postgres::catalog::{ServerFacts, SlotFacts, SlotHolder};
 use crate::postgres::identity::{Unpublishable, Why};
 use crate::postgres::publication::PublishedTable;
 use crate::postgres::trouble::Class;
-use crate::provision::testing::database;
+use crate::provision::testing::{database, slot};
 use crate::status::{Reason, Trouble};
 
 const OWN: &str = "slotd/0123456789abcdef";
@@ -30,6 +30,7 @@ fn nothing() -> Observed {
             max_slot_wal_keep_size: None,
             idle_replication_slot_timeout: None,
             synchronous_standby_names: String::new(),
+            synchronized_standby_slots: None,
             clock: jiff::Timestamp::UNIX_EPOCH,
             started: String::new(),
             wal_end: Lsn(1000),
@@ -62,27 +63,6 @@ fn everything() -> Observed {
         generated_columns: None,
     };
     Observed { publication: Some(publication), slot: Some(slot()), ..nothing() }
-}
-
-fn slot() -> SlotFacts {
-    SlotFacts {
-        slot_name: crate::ident::SlotName::new("slotd_shop").unwrap(),
-        plugin: Some("pgoutput".to_owned()),
-        slot_type: "logical".to_owned(),
-        database: Some("shop".to_owned()),
-        temporary: false,
-        active_pid: None,
-        restart_lsn: Some(Lsn(90)),
-        catalog_xmin: Some(701),
-        confirmed_flush_lsn: Some(Lsn(100)),
-        wal_status: Some("reserved".to_owned()),
-        safe_wal_size: None,
-        two_phase: false,
-        invalidation_reason: None,
-        conflicting: None,
-        inactive_since: None,
-        holder: None,
-    }
 }
 
 fn with_slot(change: impl FnOnce(&mut SlotFacts)) -> Observed {

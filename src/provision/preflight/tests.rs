@@ -2,29 +2,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::ident::TableName;
-use crate::lsn::Lsn;
 use crate::postgres::catalog::ServerFacts;
 use crate::postgres::preflight::{Anothers, Limit};
 use crate::provision::plan;
-use crate::provision::testing::database;
+use crate::provision::testing::{database, server};
 use crate::stream::Holes;
-
-/// A server that has neither publication nor slot.
-fn server() -> ServerFacts {
-    ServerFacts {
-        version: 180_000,
-        in_recovery: false,
-        wal_level: "logical".to_owned(),
-        max_slot_wal_keep_size: Some(1 << 30),
-        idle_replication_slot_timeout: None,
-        synchronous_standby_names: String::new(),
-        clock: jiff::Timestamp::UNIX_EPOCH,
-        started: String::new(),
-        wal_end: Lsn(1000),
-        connection_limit: None,
-        has_our_settings: true,
-    }
-}
 
 fn allowing() -> Allowed {
     let free = Limit { used: 1, most: 10 };
