@@ -16,6 +16,7 @@ mod keeper;
 pub mod overrides;
 mod relief;
 mod streaming;
+mod watch;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -27,11 +28,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::{self, Config, Database, Reloaded, Server, Status, Style};
-use crate::guard::{self, Watched};
+use crate::guard::Watched;
 use crate::ident::DatabaseName;
 use crate::postgres::Connector;
 use crate::provision::Consent;
@@ -44,6 +44,7 @@ use claims::Claims;
 use holders::Holders;
 use keeper::Keeper;
 use overrides::{Override, Overrides, Wished};
+use watch::Watch;
 
 /// How often this loop says that it turns.
 const BEAT: Duration = Duration::from_secs(2);
@@ -99,7 +100,8 @@ pub struct Supervisor {
     reloads: Vec<Reload>,
     /// What is asked of a database as soon as it has begun anew.
     asks: HashMap<DatabaseName, Ask>,
-    watches: Option<(CancellationToken, TaskTracker)>,
+    /// One for each server.
+    watches: HashMap<Vec<Server>, Watch>,
     log: LogSwitch,
 }
 
@@ -139,13 +141,13 @@ impl Supervisor {
             leaving: Leaving::default(),
             reloads: Vec::new(),
             asks: HashMap::new(),
-            watches: None,
+            watches: HashMap::new(),
             log,
         };
         supervisor.warn();
         supervisor.declare();
         supervisor.keep_declared();
-        supervisor.watch();
+        supervisor.begin_watches(supervisor.to_watch());
         supervisor
     }
 
@@ -176,7 +178,9 @@ impl Supervisor {
                 },
             }
         }
-        self.end_watches().await;
+        for watch in self.watches.into_values() {
+            watch.end().await;
+        }
         for keeper in self.keepers.values() {
             keeper.stop();
         }
@@ -299,8 +303,10 @@ impl Supervisor {
         let summary = format!("{} begun or changed, {ended} ended", databases(begun));
         self.reloads.push(Reload { reply, awaited: self.leaving.names.clone(), summary });
         self.declare();
-        // An operator who has mended something on a server need not wait for its round.
-        self.keepers.values().for_each(Keeper::poke);
+        // An operator who has mended something on a server need not wait for its round. Beside what changed in the file, what
+        // is well is left alone.
+        let unchanged = begun == 0 && ended == 0;
+        self.keepers.values().filter(|keeper| unchanged || keeper.is_troubled()).for_each(Keeper::poke);
         self.settle().await;
     }
 
@@ -324,8 +330,7 @@ impl Supervisor {
     /// Begins what can begin, and answers the reloads of which nothing is awaited any more.
     async fn settle(&mut self) {
         self.keep_declared();
-        self.end_watches().await;
-        self.watch();
+        self.watch().await;
         for done in self.reloads.extract_if(.., |reload| reload.awaited.is_empty()) {
             info!("the file was read again: {}", done.summary);
             drop(done.reply.send(Ok(done.summary)));
@@ -357,25 +362,29 @@ impl Supervisor {
         }
     }
 
-    /// One watch for each server.
-    fn watch(&mut self) {
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let mut servers: HashMap<Vec<Server>, Vec<Watched>> = HashMap::new();
-        for keeper in self.keepers.values() {
-            let watched = keeper.watched();
-            servers.entry(keeper.wished.database.connection.servers()).or_default().push(watched);
-        }
-        for (_, slots) in servers {
-            tasks.spawn(guard::watch(self.shared.connector.clone(), slots, stop.clone()));
-        }
-        self.watches = Some((stop, tasks));
+    /// Has each server watched for the databases that are on it now; a watch of the same ones goes on.
+    async fn watch(&mut self) {
+        let mut wanted = self.to_watch();
+        let is_stale =
+            |servers: &Vec<Server>, watch: &mut Watch| wanted.get(servers).is_none_or(|slots| !watch.is_of(slots));
+        let stale: Vec<_> = self.watches.extract_if(is_stale).collect();
+        join_all(stale.into_iter().map(|(_, watch)| watch.end())).await;
+        wanted.retain(|servers, _| !self.watches.contains_key(servers));
+        self.begin_watches(wanted);
     }
 
-    async fn end_watches(&mut self) {
-        if let Some((stop, tasks)) = self.watches.take() {
-            stop.cancel();
-            tasks.close();
-            tasks.wait().await;
+    /// What there is to watch, by server.
+    fn to_watch(&self) -> HashMap<Vec<Server>, Vec<Watched>> {
+        let mut servers: HashMap<_, Vec<_>> = HashMap::new();
+        for keeper in self.keepers.values() {
+            servers.entry(keeper.wished.database.connection.servers()).or_default().push(keeper.watched());
+        }
+        servers
+    }
+
+    fn begin_watches(&mut self, wanted: HashMap<Vec<Server>, Vec<Watched>>) {
+        for (servers, slots) in wanted {
+            self.watches.insert(servers, Watch::begin(self.shared.connector.clone(), slots));
         }
     }
 }

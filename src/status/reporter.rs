@@ -60,6 +60,12 @@ impl Reporter {
         Self { seat: Arc::new(Seat { id, status, counters, registry }) }
     }
 
+    /// What no other reporter of this process has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.seat.id
+    }
+
     /// Changes what is recorded. What is logged of it is logged by `update`, so that the log has said it once it is shown.
     fn modify<T>(&self, update: impl FnOnce(&mut DatabaseStatus) -> T) -> Option<T> {
         let mut result = None;

@@ -116,6 +116,12 @@ impl Keeper {
         }
     }
 
+    /// Whether there is something that a round might find mended.
+    pub(super) fn is_troubled(&self) -> bool {
+        let status = self.reporter.status();
+        status.condition.state() != State::Streaming || !status.findings.is_empty()
+    }
+
     /// Asks for its next round now.
     pub(super) fn poke(&self) {
         self.poke.notify_one();

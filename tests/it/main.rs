@@ -27,6 +27,8 @@ mod few_connections;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod guard;
 #[cfg(test)]
 mod half_open;

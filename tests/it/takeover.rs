@@ -74,7 +74,7 @@ async fn who_waits_for_the_state_directory_reads_its_file_again_and_ends_when_as
     let (manager, mut second) = (Manager::new(), Slotd::beside(&first));
     manager.look_after(&mut second, None);
     second.start();
-    assert_eq!(manager.next().await, "READY=1\nSTATUS=1 waiting");
+    assert_eq!(manager.next().await, format!("READY=1\nSTATUS=1 waiting ({dbname})"));
     second.await_state(&dbname, "waiting").await;
     second.configure("this is not TOML");
     second.sighup();
