@@ -112,9 +112,7 @@ async fn five_hundred_databases_stream_beside_those_that_can_not_and_a_reload_to
     let kept = after.split(' ').filter(|pid| before.split(' ').any(|other| other == *pid)).count();
     assert_eq!(kept, GOOD - 1);
     let (sql_after, replication_after) = let_in(&cluster);
-    println!(
-        "a reload took {} SQL sessions and {} replication sessions",
-        sql_after - sql,
-        replication_after - replication
-    );
+    // Its round, the watch of its server, and at most one look that was due; those that fail are tried again.
+    assert!(sql_after - sql <= 4, "{} SQL sessions", sql_after - sql);
+    assert!(replication_after - replication <= 1 + BAD, "{} replication sessions", replication_after - replication);
 }

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::backlog::BACKLOGS;
-use crate::results::{Backlog, Measured, Results, Spread};
+use crate::results::{Backlog, Measured, Results, Spread, Step};
 use crate::server::Failure;
 
 /// A chart, as far as there is something to draw.
@@ -76,6 +76,26 @@ fn charts(results: &Results) -> Vec<Chart> {
             bars: delays(results),
             parts: LATENCIES.to_vec(),
         },
+        Chart {
+            file: "scale-start.svg",
+            title: "From a start until all slots stream",
+            axis: "seconds; after a restart, and with nothing there (grey); less is better",
+            bars: scale(
+                results,
+                &[
+                    ("after a restart", |step| step.after_restart, true),
+                    ("from nothing", |step| step.from_nothing, false),
+                ],
+            ),
+            parts: vec!["scale"],
+        },
+        Chart {
+            file: "scale-memory.svg",
+            title: "Memory of slots at rest",
+            axis: "MiB of PSS; less is better",
+            bars: scale(results, &[("PSS", Step::pss_mib, true)]),
+            parts: vec!["scale"],
+        },
     ];
     charts.retain(|chart| !chart.bars.is_empty());
     charts
@@ -106,6 +126,20 @@ fn delays(results: &Results) -> Vec<Bar> {
         }
     }
     bars
+}
+
+/// What is drawn of a step: its label, its value, and whether it is in our colour.
+type Figure = (&'static str, fn(&Step) -> f64, bool);
+
+/// Bars of each step.
+fn scale(results: &Results, figures: &[Figure]) -> Vec<Bar> {
+    let Some(Measured::Scale(steps)) = results.measured("scale") else { return Vec::new() };
+    let bar = |step: &Step, (what, value, ours): &Figure| Bar {
+        label: format!("{} slots: {what}", step.slots),
+        spread: Spread::of_one(value(step)),
+        ours: *ours,
+    };
+    steps.iter().flat_map(|step| figures.iter().map(|figure| bar(step, figure)).collect::<Vec<_>>()).collect()
 }
 
 /// Where the figures of the parts `names` are from.

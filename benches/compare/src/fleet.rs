@@ -11,14 +11,14 @@ use crate::load;
 use crate::options::Options;
 use crate::place::{BENCH, Place, value};
 use crate::process::{cpu, pss_kib};
-use crate::results::{Idle, Load, Memory, Starts};
+use crate::results::{Idle, Load, Memory, Starts, Step};
 use crate::server::{Failure, PATIENCE};
 use crate::tools::Tools;
 
 /// What a server needs for hundreds of walsenders.
 const SETTINGS: [(&str, &str); 4] = [
-    ("max_wal_senders", "600"),
-    ("max_replication_slots", "600"),
+    ("max_wal_senders", "1100"),
+    ("max_replication_slots", "1100"),
     ("max_connections", "200"),
     // Each has a backend, and none has much to decode.
     ("logical_decoding_work_mem", "1MB"),
@@ -26,6 +26,10 @@ const SETTINGS: [(&str, &str); 4] = [
 
 /// Databases of [`idle`] and [`memory`]; each has several slots.
 const DATABASES: usize = 20;
+/// The steps of [`scale`].
+const SCALE: [usize; 6] = [1, 100, 250, 500, 750, 1000];
+/// Past the first looks at publications and slots, and what they left to be freed.
+const REST: Duration = Duration::from_secs(15);
 /// What is busy beside the idle slots, in transactions a second.
 const RATE: u32 = 4000;
 
@@ -99,8 +103,7 @@ pub(crate) async fn memory(options: &Options, tools: &Tools) -> Result<Memory, F
         let mut agent = Agent::new()?;
         agent.start(tools, "", &entries(&place, slots, DATABASES))?;
         agent.streams().await?;
-        // Past the first looks at publications and slots, and what they left to be freed.
-        sleep(Duration::from_secs(15)).await;
+        sleep(REST).await;
         let pss = pss_kib(agent.pid()?)?;
         agent.stop().await?;
         Ok(pss)
@@ -126,6 +129,32 @@ pub(crate) async fn starts(options: &Options, tools: &Tools) -> Result<Starts, F
         clear(&place, databases).await?;
     }
     Ok(Starts { databases, from_nothing, after_restart })
+}
+
+/// What slots cost as they grow in number: to start, in memory, and at rest.
+pub(crate) async fn scale(options: &Options, tools: &Tools) -> Result<Vec<Step>, Failure> {
+    let place = place(DATABASES).await?;
+    let mut steps = Vec::new();
+    for slots in SCALE {
+        let slots = scaled(slots, options);
+        let entries = entries(&place, slots, DATABASES);
+        let mut agent = Agent::new()?;
+        agent.start(tools, "", &entries)?;
+        let from_nothing = agent.streams().await?.as_secs_f64();
+        settle(&place).await?;
+        agent.stop().await?;
+        agent.start(tools, "", &entries)?;
+        let after_restart = agent.streams().await?.as_secs_f64();
+        sleep(REST).await;
+        let (cpu_before, clock) = (cpu(agent.pid()?)?, Instant::now());
+        // A whole period of all that is done every so often.
+        sleep(Duration::from_secs(60).mul_f64(options.scale).max(Duration::from_secs(10))).await;
+        let cpu_percent = (cpu(agent.pid()?)? - cpu_before).as_secs_f64() / clock.elapsed().as_secs_f64() * 100.0;
+        steps.push(Step { slots, from_nothing, after_restart, pss_kib: pss_kib(agent.pid()?)?, cpu_percent });
+        agent.stop().await?;
+        clear(&place, slots.min(DATABASES)).await?;
+    }
+    Ok(steps)
 }
 
 /// Waits until no slot needs the WAL any more in which they were made. Else each walsender would have to decode the making of

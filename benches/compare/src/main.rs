@@ -54,7 +54,7 @@ async fn main() -> ExitCode {
 }
 
 /// The parts that drain no backlog.
-const OTHERS: [&str; 5] = ["latency-2000", "latency-10000", "idle", "memory", "starts"];
+const OTHERS: [&str; 6] = ["latency-2000", "latency-10000", "idle", "memory", "starts", "scale"];
 
 async fn bench() -> Result<(), Failure> {
     let options = Options::from_env()?;
@@ -105,6 +105,7 @@ async fn measure(name: &str, options: &Options, tools: &Tools) -> Result<Measure
         "latency-10000" => Measured::Latency(latency::run(10_000, options, tools).await?),
         "idle" => Measured::Idle(fleet::idle(options, tools).await?),
         "memory" => Measured::Memory(fleet::memory(options, tools).await?),
-        _ => Measured::Starts(fleet::starts(options, tools).await?),
+        "starts" => Measured::Starts(fleet::starts(options, tools).await?),
+        _ => Measured::Scale(fleet::scale(options, tools).await?),
     })
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::backlog::{BACKLOGS, EMPTY};
 use crate::charts;
 use crate::figures::{Verdict, figures};
-use crate::results::{Backlog, Load, Measured, Part, Percentiles, Results, Run, Spread, Starts};
+use crate::results::{Backlog, Load, Measured, Part, Percentiles, Results, Run, Spread, Starts, Step};
 use crate::server::Failure;
 
 /// What the tables stand between.
@@ -109,6 +109,21 @@ pub(crate) fn of_part(name: &str, part: &Part) -> String {
                 show(after_restart, 2)
             ),
         ),
+        Some(Measured::Scale(steps)) => {
+            line(
+                &mut text,
+                "| slots | all stream after a start with nothing there, s | after a restart, s | PSS, MiB | CPU at rest, % of a core |\n|---|---|---|---|---|",
+            );
+            for step in steps {
+                let Step { slots, from_nothing, after_restart, cpu_percent, .. } = step;
+                let mib = step.pss_mib();
+                line(
+                    &mut text,
+                    &format!("| {slots} | {from_nothing:.2} | {after_restart:.2} | {mib:.1} | {cpu_percent:.1} |"),
+                );
+            }
+            text.push('\n');
+        }
         None => {}
     }
     let Part { day, commit, machine, scale, load, .. } = part;

@@ -38,6 +38,7 @@ pub(crate) enum Measured {
     Idle(Idle),
     Memory(Memory),
     Starts(Starts),
+    Scale(Vec<Step>),
 }
 
 /// A backlog that was drained in turn.
@@ -132,6 +133,19 @@ pub(crate) struct Starts {
     /// Nothing is there: publications and slots are made.
     pub(crate) from_nothing: Vec<f64>,
     pub(crate) after_restart: Vec<f64>,
+}
+
+/// What so many slots cost, each step with a slotd of its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Step {
+    pub(crate) slots: usize,
+    /// Seconds until all stream, with nothing there.
+    pub(crate) from_nothing: f64,
+    pub(crate) after_restart: f64,
+    /// While nothing happens.
+    pub(crate) pss_kib: u64,
+    /// Of a core, while nothing happens.
+    pub(crate) cpu_percent: f64,
 }
 
 impl Results {
@@ -279,6 +293,13 @@ impl Memory {
     #[expect(clippy::cast_precision_loss, reason = "a figure of three digits")]
     pub(crate) fn each_kib(&self) -> f64 {
         self.pss_kib.saturating_sub(self.pss_of_1_kib) as f64 / (self.slots.max(2) - 1) as f64
+    }
+}
+
+impl Step {
+    #[expect(clippy::cast_precision_loss, reason = "a figure of three digits")]
+    pub(crate) fn pss_mib(&self) -> f64 {
+        self.pss_kib as f64 / 1024.0
     }
 }
 
