@@ -86,6 +86,9 @@ impl Keep {
         let name = &database.slot;
         let (server, slot, in_recovery) = self.look().await?;
         let Some(slot) = slot else { return Ok(()) };
+        if let Some(diagnosis) = provision::unusable(database, &slot) {
+            return Err(End::Trouble(diagnosis));
+        }
         if let Some(pid) = slot.active_pid {
             return Err(End::Trouble(slot_trouble::held(&slot, pid, connector.application_name())));
         }
@@ -111,7 +114,13 @@ impl Keep {
                 let given_up = self.pipeline.give_up(&mut opened, confirmed, reason, dropped).await;
                 given_up.map(|from| (!was_open).then_some(from))
             }
-            Err((_, end)) => Err(end),
+            Err((server, end)) => {
+                let lost = self.pipeline.inspect_closed(&server, Some(&slot));
+                if let Some(trouble) = lost.filter(|trouble| trouble.reason == Reason::OtherCluster) {
+                    return Err(End::Lost(trouble));
+                }
+                Err(end)
+            }
         };
         match (relief, given_up) {
             (Relief::Drain, Ok(opened_from)) => {

@@ -2,6 +2,8 @@
 //! record, and what `on_slot_lost` makes anew is too.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
 
 use futures_util::future::join;
 use serde_json::Value;
@@ -83,6 +85,17 @@ impl Scene {
         let lines = told.split_whitespace().count();
         slotd.await_lines(dbname, lines).await;
         assert_eq!(self.told().trim_end(), told);
+    }
+
+    fn sink_file(&self) -> PathBuf {
+        self.slotd.state_dir().join(format!("changes/{}.jsonl", self.dbname))
+    }
+
+    /// A folder stands where the sink's file was.
+    fn break_sink(&self) {
+        let file = self.sink_file();
+        fs::rename(&file, self.slotd.path("kept")).unwrap();
+        fs::create_dir(file).unwrap();
     }
 
     /// Both records name one hole: the second ends it where the stream went on.
@@ -315,4 +328,78 @@ async fn wherever_it_dies_while_it_gives_up_there_is_one_hole_and_nothing_outsid
             assert_eq!((&pair[0]["from"], &pair[0]["to"]), (&pair[1]["from"], &Value::Null), "{gaps:#?}");
         }
     }
+}
+
+/// What may not be streamed is somebody else's.
+#[tokio::test]
+async fn a_slot_that_slotd_may_not_use_is_neither_drained_nor_dropped() {
+    let cluster = Cluster::shared(18);
+    let physical = "SELECT pg_create_physical_replication_slot($slot, true)";
+    let mut slots = Vec::new();
+    let mut text = String::new();
+    for (made, elsewhere, keys, why) in [
+        (physical, false, "status = \"disabled\"\non_disable = \"drop\"", "is a physical slot"),
+        (physical, false, "status = \"disabled\"\non_disable = \"drain\"", "is a physical slot"),
+        (
+            "SELECT pg_create_logical_replication_slot($slot, 'test_decoding')",
+            false,
+            "max_retained_wal = \"1kB\"\non_wal_limit = \"drop\"",
+            "uses the plugin test_decoding",
+        ),
+        (
+            "SELECT pg_create_logical_replication_slot($slot, 'pgoutput')",
+            true,
+            "status = \"disabled\"\non_disable = \"drop\"",
+            "belongs to the database postgres",
+        ),
+    ] {
+        let dbname = cluster.create_database().await;
+        let slot = format!("theirs_{dbname}");
+        let place = if elsewhere { "postgres" } else { &dbname };
+        cluster.execute(place, &made.replace("$slot", &format!("'{slot}'"))).await;
+        text.push_str(&format!("{}slot_name = \"{slot}\"\n{keys}\n", cluster.entry(&dbname)));
+        slots.push((dbname, slot, why));
+    }
+    cluster.execute("postgres", "SELECT pg_logical_emit_message(true, 'x', repeat('x', 3000))").await;
+    let stands = |slot: &str| {
+        format!("SELECT restart_lsn || ' ' || active FROM pg_replication_slots WHERE slot_name = '{slot}'")
+    };
+    let mut before = Vec::new();
+    for (_, slot, _) in &slots {
+        before.push(cluster.value("postgres", &stands(slot)).await.unwrap());
+    }
+    let mut slotd = Slotd::run(&text);
+    for ((dbname, slot, why), before) in slots.iter().zip(before) {
+        let told = |health: &Value| {
+            let findings = health["findings"].as_array().into_iter().flatten();
+            findings.map(Value::to_string).any(|it| it.contains("wal_not_freed") && it.contains(why))
+        };
+        slotd.await_until(dbname, told).await;
+        let (status, said) = slotd.command_output(&["drop", dbname, "--yes"]).await;
+        assert!(status.code() == Some(1) && said.contains(why), "{said}");
+        assert_eq!(cluster.value("postgres", &stands(slot)).await, Some(before), "{slot}");
+    }
+    for (_, slot, _) in &slots {
+        cluster.execute("postgres", &format!("SELECT pg_drop_replication_slot('{slot}')")).await;
+    }
+}
+
+/// Whose slot it is was known before the sink broke.
+#[tokio::test]
+async fn a_slot_of_another_cluster_is_not_dropped_while_the_sink_is_broken() {
+    let mut scene = Scene::begin(18, "max_retained_wal = \"1MB\"\non_wal_limit = \"drop\"").await;
+    assert!(scene.slotd.sigterm().await.success());
+    scene.break_sink();
+    let other = Cluster::start(18, &Options { own_identifier: true, ..Options::default() });
+    let Scene { dbname, keys, slotd, .. } = &mut scene;
+    other.execute("postgres", &format!("CREATE DATABASE {dbname}")).await;
+    other.execute(dbname, &format!("SELECT pg_create_logical_replication_slot('slotd_{dbname}', 'pgoutput')")).await;
+    other.execute(dbname, "SELECT pg_logical_emit_message(true, 'x', repeat('x', 3000000))").await;
+    slotd.configure(&format!("{}{keys}\n", other.entry(dbname)));
+    slotd.start();
+    let told = |health: &Value| health["findings"].to_string().contains("wal_not_freed");
+    let health = slotd.await_until(dbname, told).await;
+    assert_eq!((&health["state"], &health["reason"]), (&"lost".into(), &"other_cluster".into()), "{health:#}");
+    let there = "SELECT count(*) FROM pg_replication_slots";
+    assert_eq!(other.value("postgres", there).await.as_deref(), Some("1"));
 }
