@@ -152,3 +152,13 @@ async fn the_state_directory_of_another_user_is_left_to_its_agent() {
         assert!(said.contains("belongs to the user 65534") && said.contains("sudo -u '#65534'"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn apply_without_an_agent_makes_no_slot_that_was_dropped() {
+    let (cluster, dbname, mut slotd) = begin(18).await;
+    assert!(slotd.sigterm().await.success());
+    says(&slotd, &["drop", &dbname, "--yes"], 0).await;
+    says(&slotd, &["apply", &dbname], 0).await;
+    let slots = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()";
+    assert_eq!(cluster.value(&dbname, slots).await.as_deref(), Some("0"));
+}
