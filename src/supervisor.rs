@@ -14,6 +14,7 @@ mod former;
 mod holders;
 mod keeper;
 pub mod overrides;
+mod readers;
 mod relief;
 mod streaming;
 
@@ -44,6 +45,7 @@ use claims::Claims;
 use holders::Holders;
 use keeper::Keeper;
 use overrides::{Override, Overrides, Wished};
+use readers::Declared;
 
 /// How often this loop says that it turns.
 const BEAT: Duration = Duration::from_secs(2);
@@ -59,12 +61,13 @@ pub struct Shared {
     /// What commands have put in place of the file.
     pub overrides: Overrides,
     pub registry: Registry,
+    declared: Declared,
     holders: Holders,
     claims: Claims,
 }
 
 impl Shared {
-    /// Gathers it.
+    /// Gathers it. `declared` is all that the file declares.
     #[must_use]
     pub fn new(
         connector: Connector,
@@ -73,17 +76,21 @@ impl Shared {
         made: Made,
         overrides: Overrides,
         registry: Registry,
+        declared: &[Arc<Database>],
     ) -> Self {
-        Self {
+        let shared = Self {
             connector,
             storage,
             positions,
             made,
             overrides,
             registry,
+            declared: Declared::default(),
             holders: Holders::default(),
             claims: Claims::default(),
-        }
+        };
+        shared.declared.set(declared);
+        shared
     }
 }
 
@@ -276,6 +283,7 @@ impl Supervisor {
         if self.config.agent.log != old.agent.log {
             self.log.set(self.config.agent.log, "the changed file says so");
         }
+        self.shared.declared.set(&self.config.databases);
         self.warn();
         if let Err(error) = self.shared.overrides.prune(&self.config).await {
             warn!("{error}");

@@ -15,6 +15,7 @@ use super::ask::{Ask, Wish, not_disabled, not_lost};
 use super::claims::{Claim, Claims, Refused as Rival};
 use super::holders::Holders;
 use super::overrides::Override;
+use super::readers::Declared;
 use super::relief::{self, Relief};
 use crate::config::{Database, OnSlotLost, Status};
 use crate::guard::Seen;
@@ -52,6 +53,7 @@ pub(super) struct Keep {
     pub(super) over: Option<Override>,
     holders: Holders,
     claims: Claims,
+    pub(super) declared: Declared,
     /// That its slot is no other database's; or that it is.
     pub(super) claim: Mutex<Option<Result<Claim, Rival>>>,
     pub(super) seen: watch::Receiver<Option<Seen>>,
@@ -78,6 +80,7 @@ impl Keep {
             over,
             holders: shared.holders.clone(),
             claims: shared.claims.clone(),
+            declared: shared.declared.clone(),
             claim: Mutex::default(),
             seen,
             made: shared.made.clone(),

@@ -189,13 +189,17 @@ impl Keep {
             );
             return Err(Refusal::Failed(format!("{why}; the database is disabled, and dropping goes on")));
         }
-        let done = self.round(server.system_identifier()).drop_publication().await;
+        let system_identifier = server.system_identifier();
+        let done = self.round(system_identifier).drop_publication(&self.readers(system_identifier)).await;
         let stays = match done.map_err(|diagnosis| failed(&diagnosis.trouble))? {
             Dropped::Gone => {
                 format!(
                     "the slot {slot} and the publication {publication} are gone; nothing of them is left on the server"
                 )
             }
+            Dropped::Read(other) => format!(
+                "the slot {slot} is gone; the publication {publication} stays, since the slot {other} is read through it"
+            ),
             Dropped::Anothers => format!(
                 "the slot {slot} is gone; the publication {publication} stays, since slotd did not make it (DROP PUBLICATION {};)",
                 quote_ident(publication.as_str())
