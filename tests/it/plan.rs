@@ -324,3 +324,32 @@ async fn a_server_that_is_away_hides_no_other() {
     let unknown = says(&slotd, &["plan", "shopp"], 1).await;
     assert!(unknown.contains("has no database called shopp") && unknown.contains(&dbname), "{unknown}");
 }
+
+/// What is rolled back changes nothing, nor who made it.
+#[tokio::test]
+async fn a_publication_that_could_not_be_made_anew_is_whose_it_was() {
+    let cluster = Cluster::shared(18);
+    for is_ours in [true, false] {
+        let (dbname, mut slotd) = shop(cluster, "").await;
+        if is_ours {
+            slotd.start();
+            slotd.await_state(&dbname, "streaming").await;
+            assert!(slotd.sigterm().await.success());
+        } else {
+            cluster.execute(&dbname, &format!("CREATE PUBLICATION slotd_{dbname} FOR ALL TABLES")).await;
+        }
+        slotd.configure(&format!("{}tables = [\"orders\"]\n", cluster.entry(&dbname)));
+        let holder = cluster.connect(&dbname).await;
+        holder.batch_execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        says(&slotd, &["apply", &dbname, "--recreate-publication", "--yes"], 1).await;
+        holder.batch_execute("ROLLBACK").await.unwrap();
+        if !is_ours {
+            let by_hand = "ALTER PUBLICATION $name OWNER TO postgres; DROP PUBLICATION $name; \
+                           CREATE PUBLICATION $name FOR TABLE orders WITH (publish_via_partition_root = true)";
+            cluster.execute(&dbname, &by_hand.replace("$name", &format!("slotd_{dbname}"))).await;
+        }
+        says(&slotd, &["drop", &dbname, "--yes"], 0).await;
+        let left = cluster.value(&dbname, "SELECT count(*) FROM pg_publication").await;
+        assert_eq!(left.as_deref(), Some(if is_ours { "0" } else { "1" }), "slotd made it: {is_ours}");
+    }
+}
