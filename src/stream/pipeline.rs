@@ -138,6 +138,7 @@ pub struct Started {
     /// What the slot has acknowledged.
     confirmed: EndLsn,
     horizon: Horizon,
+    progress: Arc<Progress>,
 }
 
 type Delivering = AbortOnDropHandle<Result<(), SinkError>>;
@@ -258,7 +259,8 @@ impl Pipeline {
             return Err(End::Trouble(refusal));
         }
         let confirmed = EndLsn::of_confirmed_flush(confirmed);
-        Ok(Started { reader, writer, opened, confirmed, horizon: facts.horizon })
+        let progress = Arc::new(Progress::new(opened.sinks.len()));
+        Ok(Started { reader, writer, opened, confirmed, horizon: facts.horizon, progress })
     }
 
     /// Judges every sink, begins those anew where that is right, and asks whether all would take something. Gives where
@@ -463,12 +465,12 @@ impl Pipeline {
         )
     }
 
-    /// Streams until `stop`, or until something breaks.
+    /// Streams until `stop`, or where its [`Progress`] is told to end, or until something breaks.
     pub async fn run(&self, started: Started, stop: &CancellationToken) -> End {
-        let Started { reader, writer, opened: Opened { sinks, server, proofs }, confirmed, horizon } = started;
+        let Started { reader, writer, opened, confirmed, horizon, progress } = started;
+        let Opened { sinks, server, proofs } = opened;
         let lull = reader.lull.clone();
         let Identified { identity, history, .. } = server;
-        let progress = Arc::new(Progress::new(sinks.len()));
         let ledger = Arc::new(sinks.ledger(&identity));
         let patience = Patience {
             wal_sender_timeout: self.connector.wal_sender_timeout(),
@@ -622,6 +624,18 @@ impl Started {
     #[must_use]
     pub const fn system_identifier(&self) -> u64 {
         self.opened.system_identifier()
+    }
+
+    /// What is in flight, from now on.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// The last transaction that is half in a sink, by its commit LSN.
+    #[must_use]
+    pub fn half(&self) -> Option<Lsn> {
+        self.opened.sinks.half()
     }
 
     /// Whether the server was a standby when it began.
