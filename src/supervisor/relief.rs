@@ -59,14 +59,16 @@ impl Relief {
 }
 
 impl Keep {
-    /// Does it, if there is a slot that nobody holds. What keeps it from being done is a finding, and tried again.
-    pub(super) async fn relieve(&self, relief: Relief, reason: &str, stop: &CancellationToken) {
+    /// Does it, if there is a slot that nobody holds. What keeps it from being done is a finding, and to be tried again: then
+    /// this is false.
+    pub(super) async fn relieve(&self, relief: Relief, reason: &str, stop: &CancellationToken) -> bool {
         let relieved = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return true,
             relieved = self.try_to_relieve(relief, reason) => relieved,
         };
         let Pipeline { database, reporter, .. } = &self.pipeline;
+        let done = relieved.is_ok();
         match relieved {
             Ok(()) => reporter.withdraw(WAL_NOT_FREED),
             Err(End::Stopped) => {}
@@ -79,6 +81,7 @@ impl Keep {
                 });
             }
         }
+        done
     }
 
     async fn try_to_relieve(&self, relief: Relief, reason: &str) -> Result<(), End> {

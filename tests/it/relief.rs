@@ -1,6 +1,7 @@
 //! No slot that slotd looks after fills a disk unannounced: what `on_disable` and `on_wal_limit` do is done behind a gap
 //! record, and what `on_slot_lost` makes anew is too.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use futures_util::future::join;
 use serde_json::Value;
 
-use crate::support::{Cluster, Options, Slotd, lsn_of};
+use crate::support::{Cluster, Options, Slotd, SmallDisk, lsn_of};
 
 /// A cluster, a database with a table, and a slotd that has delivered its row 1.
 struct Scene {
@@ -402,4 +403,28 @@ async fn a_slot_of_another_cluster_is_not_dropped_while_the_sink_is_broken() {
     assert_eq!((&health["state"], &health["reason"]), (&"lost".into(), &"other_cluster".into()), "{health:#}");
     let there = "SELECT count(*) FROM pg_replication_slots";
     assert_eq!(other.value("postgres", there).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_slot_that_could_not_be_dropped_is_dropped_once_the_sink_takes_the_gap() {
+    let cluster = Cluster::start(18, &Options::default());
+    let dbname = cluster.create_database().await;
+    let entry = format!("{}on_disable = \"drop\"\n", cluster.entry(&dbname));
+    let mut slotd = Slotd::new(&entry);
+    let disk = SmallDisk::mount(&slotd.state_dir(), 32);
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    disk.fill(31);
+    slotd.configure(&format!("{entry}status = \"disabled\"\n"));
+    slotd.sighup();
+    // The guard has news with its first look, and then no more.
+    let mut rounds = BTreeSet::new();
+    let twice = |health: &Value| {
+        let told = health["findings"].to_string().contains("wal_not_freed");
+        rounds.extend(health["last_round"].as_str().filter(|_| told).map(str::to_owned));
+        rounds.len() == 2
+    };
+    slotd.await_until(&dbname, twice).await;
+    disk.make_room();
+    cluster.await_value("postgres", "SELECT count(*) FROM pg_replication_slots", "0").await;
 }
