@@ -21,7 +21,7 @@ use crate::config::{Database, OnSlotLost, Status};
 use crate::guard::Seen;
 use crate::ident::DatabaseName;
 use crate::lsn::Lsn;
-use crate::postgres::catalog::{self, SlotFacts};
+use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{ConnectError, preflight, slot_trouble};
 use crate::provision::made::Made;
@@ -459,7 +459,7 @@ impl Keep {
 
     /// Judges without touching anything: why the slot no longer leads on, if it does not.
     pub(super) async fn inspect(&self) -> Result<Option<Trouble>, End> {
-        let (server, slot, in_recovery) = self.look().await?;
+        let (server, slot, facts) = self.look().await?;
         let opened = match self.pipeline.open(server).await {
             Ok(opened) => opened,
             Err((server, end)) => return self.pipeline.inspect_closed(&server, slot.as_ref()).map(Some).ok_or(end),
@@ -472,11 +472,11 @@ impl Keep {
             return Ok(known.then(|| self.pipeline.lost(reason, sentence)));
         }
         let Some(slot) = slot else { return Ok(None) };
-        Ok(self.pipeline.inspect(&opened, &slot, in_recovery).await)
+        Ok(self.pipeline.inspect(&opened, &slot, facts.in_recovery).await)
     }
 
     /// What there is, in one turn for both sessions: hundreds of disabled databases can come to look at once.
-    pub(super) async fn look(&self) -> Result<(Identified, Option<SlotFacts>, bool), End> {
+    pub(super) async fn look(&self) -> Result<(Identified, Option<SlotFacts>, ServerFacts), End> {
         let Pipeline { database, connector, .. } = &self.pipeline;
         let to = &database.connection;
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
@@ -488,7 +488,7 @@ impl Keep {
         self.claim(server.system_identifier())?;
         let facts = catalog::server(&sql).await.map_err(refused)?;
         let slot = catalog::slots(&sql, &[&database.slot]).await.map_err(refused)?.pop();
-        Ok((server, slot, facts.in_recovery))
+        Ok((server, slot, facts))
     }
 }
 

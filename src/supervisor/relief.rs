@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::Keep;
 use crate::config::{Database, OnDisable, OnWalLimit};
+use crate::guard;
 use crate::ident::quote_ident;
 use crate::postgres::slot_trouble;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
@@ -87,8 +88,12 @@ impl Keep {
     async fn try_to_relieve(&self, relief: Relief, reason: &str) -> Result<(), End> {
         let Pipeline { database, connector, reporter, .. } = &self.pipeline;
         let name = &database.slot;
-        let (server, slot, in_recovery) = self.look().await?;
+        let (server, slot, facts) = self.look().await?;
         let Some(slot) = slot else { return Ok(()) };
+        // What brought us here may be of before, and of another slot.
+        if reason == WAL_LIMIT && !guard::is_over_limit(database, &facts, &slot) {
+            return Ok(());
+        }
         if let Some(diagnosis) = provision::unusable(database, &slot) {
             return Err(End::Trouble(diagnosis));
         }
@@ -108,7 +113,7 @@ impl Keep {
                     if let Some((reason, sentence)) = lost {
                         return Err(End::Lost(self.pipeline.lost(reason, sentence)));
                     }
-                    if let Some(trouble) = self.pipeline.inspect(&opened, &slot, in_recovery).await {
+                    if let Some(trouble) = self.pipeline.inspect(&opened, &slot, facts.in_recovery).await {
                         return Err(End::Lost(trouble));
                     }
                 }

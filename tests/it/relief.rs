@@ -99,6 +99,12 @@ impl Scene {
         fs::create_dir(file).unwrap();
     }
 
+    fn mend_sink(&self) {
+        let file = self.sink_file();
+        fs::remove_dir(&file).unwrap();
+        fs::rename(self.slotd.path("kept"), file).unwrap();
+    }
+
     /// Both records name one hole: the second ends it where the stream went on.
     fn one_hole(&self) {
         let gaps = self.gaps();
@@ -427,4 +433,23 @@ async fn a_slot_that_could_not_be_dropped_is_dropped_once_the_sink_takes_the_gap
     slotd.await_until(&dbname, twice).await;
     disk.make_room();
     cluster.await_value("postgres", "SELECT count(*) FROM pg_replication_slots", "0").await;
+}
+
+#[tokio::test]
+async fn a_slot_that_is_made_anew_is_not_judged_by_what_the_one_before_it_retained() {
+    let keys = "max_retained_wal = \"10MB\"\non_wal_limit = \"drop\"\non_slot_lost = \"recreate\"";
+    let mut scene = Scene::begin(18, keys).await;
+    assert!(scene.slotd.sigterm().await.success());
+    scene.break_sink();
+    scene.write_wal(12).await;
+    scene.slotd.start();
+    scene.slotd.await_log(|log| log.contains("dropped the slot")).await;
+    scene.mend_sink();
+    scene.slotd.await_state(&scene.dbname, "streaming").await;
+    // Sooner than the next look at what it retains.
+    scene.cluster.execute("postgres", "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots").await;
+    scene.slotd.await_log(|log| log.matches(": streaming from").count() > 2).await;
+    scene.insert(2).await;
+    scene.await_told("1 )slot_missing 2").await;
+    assert_eq!(scene.slotd.log().matches("dropped the slot").count(), 1, "{}", scene.slotd.log());
 }
