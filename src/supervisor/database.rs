@@ -205,6 +205,8 @@ impl Keep {
             }
             let acknowledged = self.pipeline.reporter.status().positions.acknowledged;
             let mut over = self.seen.clone();
+            // A stream that is lost is not tried again, but its slot can be given up.
+            let may_drop = matches!(Relief::at_limit(&self.pipeline.database), Some(Relief::Drop { .. }));
             ask = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -212,7 +214,7 @@ impl Keep {
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
                 // A slot that goes meanwhile is told within a look of the guard, however long the wait is.
                 () = gone(&mut self.seen, acknowledged), if wait.is_some() && state != State::Lost => None,
-                () = over_limit(&mut over, &self.pipeline.database), if wait.is_some() => None,
+                () = over_limit(&mut over, &self.pipeline.database), if wait.is_some() || may_drop => None,
                 () = self.poke.notified(), if wait.is_some() => None,
             };
             match ask.as_ref().map(|ask| ask.wish) {

@@ -453,3 +453,15 @@ async fn a_slot_that_is_made_anew_is_not_judged_by_what_the_one_before_it_retain
     scene.await_told("1 )slot_missing 2").await;
     assert_eq!(scene.slotd.log().matches("dropped the slot").count(), 1, "{}", scene.slotd.log());
 }
+
+#[tokio::test]
+async fn a_slot_that_was_lost_while_it_streamed_is_dropped_at_its_limit_too() {
+    let mut scene = Scene::begin(18, "max_retained_wal = \"10MB\"\non_wal_limit = \"drop\"").await;
+    scene.cluster.execute(&scene.dbname, &format!("DROP PUBLICATION slotd_{}", scene.dbname)).await;
+    scene.insert(2).await;
+    scene.slotd.await_until(&scene.dbname, |health| health["reason"] == "publication_gap").await;
+    scene.write_wal(12).await;
+    scene.cluster.await_value("postgres", "SELECT count(*) FROM pg_replication_slots", "0").await;
+    scene.slotd.await_until(&scene.dbname, |health| health["reason"] == "slot_missing").await;
+    assert_eq!(scene.told(), "1 wal_limit( ");
+}
