@@ -112,7 +112,10 @@ impl Keep {
             let mut holes = recreating.map_or(Holes::Refuse, Holes::Accept);
             let mut consent = Consent::from(self.pipeline.database.provision);
             match ask.as_ref().map(|ask| ask.wish) {
-                Some(Wish::Resume(reason)) => holes = Holes::Accept(reason),
+                Some(Wish::Resume(reason)) => {
+                    holes = Holes::Accept(reason);
+                    consent.create = true;
+                }
                 Some(Wish::Apply(more)) => consent = more,
                 Some(Wish::Drop) | None => {}
             }

@@ -353,3 +353,20 @@ async fn a_publication_that_could_not_be_made_anew_is_whose_it_was() {
         assert_eq!(left.as_deref(), Some(if is_ours { "0" } else { "1" }), "slotd made it: {is_ours}");
     }
 }
+
+#[tokio::test]
+async fn a_lost_slot_is_made_anew_at_the_operators_word_where_the_agent_makes_nothing_by_itself() {
+    let cluster = Cluster::shared(18);
+    let (dbname, mut slotd) = shop(cluster, "provision = \"report\"").await;
+    says(&slotd, &["apply", &dbname], 0).await;
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    cluster.execute(&dbname, "INSERT INTO old VALUES (1)").await;
+    slotd.await_acknowledged(cluster, &dbname).await;
+    assert!(slotd.sigterm().await.success());
+    cluster.execute(&dbname, &format!("SELECT pg_drop_replication_slot('slotd_{dbname}')")).await;
+    slotd.start();
+    slotd.await_state(&dbname, "lost").await;
+    says(&slotd, &["resume", &dbname, "--accept-gap", "--yes"], 0).await;
+    slotd.await_state(&dbname, "streaming").await;
+}
