@@ -286,7 +286,7 @@ impl Keep {
             // The slot is made before the gap record is written, and would stand without it.
             opened.ready().await?;
         }
-        let round = Round { database: &pipeline.database, ..self.round(opened.system_identifier()) };
+        let round = Round { database: &pipeline.database, former: None, ..self.round(opened.system_identifier()) };
         let ensured = round.ensure(&mut replication, opened.knows_slot(), holes, consent).await;
         let Ensured { ready, findings, visit } = ensured.map_err(|refused| self.note_holder(self.refused(refused)))?;
         let findings = through_former.into_iter().chain(findings).chain(shared(&self.claim, database));
@@ -342,8 +342,9 @@ impl Keep {
     }
 
     pub(super) fn round(&self, system_identifier: u64) -> Round<'_> {
-        let Pipeline { database, connector, reporter, .. } = &self.pipeline;
-        Round { database, connector, reporter, made: &self.made, system_identifier, former: None }
+        let Pipeline { database, connector, reporter, positions, .. } = &self.pipeline;
+        let former = positions.former(&database.slot, system_identifier, &database.publication);
+        Round { database, connector, reporter, made: &self.made, system_identifier, former }
     }
 
     /// Makes or alters the publication while nothing is streamed. Gives `ask` back if the next round is to go on with it.

@@ -370,3 +370,20 @@ async fn a_lost_slot_is_made_anew_at_the_operators_word_where_the_agent_makes_no
     says(&slotd, &["resume", &dbname, "--accept-gap", "--yes"], 0).await;
     slotd.await_state(&dbname, "streaming").await;
 }
+
+#[tokio::test]
+async fn another_publication_for_a_slot_that_is_not_read_now_is_made_without_a_gap() {
+    let cluster = Cluster::shared(18);
+    let (dbname, mut slotd) = shop(cluster, "").await;
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    cluster.execute(&dbname, "INSERT INTO old VALUES (1)").await;
+    slotd.await_acknowledged(cluster, &dbname).await;
+    let keys = "publication_name = \"another\"\nstatus = \"disabled\"";
+    slotd.configure(&format!("{}{keys}\n", cluster.entry(&dbname)));
+    slotd.sighup();
+    slotd.await_state(&dbname, "disabled").await;
+    says(&slotd, &["apply", &dbname], 0).await;
+    let made = "SELECT count(*) FROM pg_publication WHERE pubname = 'another'";
+    assert_eq!(cluster.value(&dbname, made).await.as_deref(), Some("1"));
+}
