@@ -18,7 +18,7 @@ use super::reader::{ReadError, Reader};
 use super::relations::{Relations, TypeSource};
 use super::resume::{self, Judgement, Server};
 use super::sinks::{NamedSink, OpenSink, Sinks};
-use crate::change::{Gap, Record, StreamIdentity, Unit};
+use crate::change::{Gap, OpenGap, Record, StreamIdentity, Unit};
 use crate::config::Database;
 use crate::faults::{self, Break};
 use crate::ident::{PublicationName, SinkName};
@@ -318,7 +318,12 @@ impl Pipeline {
         Some(self.lost(Reason::OtherCluster, ours.find_map(|record| resume::other_cluster(system, record))?))
     }
 
-    fn server<'a>(&'a self, server: &'a Identified, confirmed_flush_lsn: Lsn, in_recovery: bool) -> Server<'a> {
+    pub(super) fn server<'a>(
+        &'a self,
+        server: &'a Identified,
+        confirmed_flush_lsn: Lsn,
+        in_recovery: bool,
+    ) -> Server<'a> {
         Server {
             system_identifier: server.system.system_identifier,
             history: &server.history,
@@ -390,9 +395,14 @@ impl Pipeline {
                 gap(end_of_sink.or(before).or_else(elsewhere), reason.as_str())
             }
             (Judgement::Resume { start, held }, ..) => {
-                // Its files were taken away before they held anything: nothing is missing.
-                if let Some(record) = standing.record.clone().filter(|_| standing.bare) {
-                    opened.sinks.adopt(at, record, None).await.map_err(sink_trouble)?;
+                if let Some(mut record) = standing.record.clone() {
+                    // Nothing was discarded in it.
+                    let open_gap = if standing.bare { None } else { record.open_gap.take() };
+                    let closed = open_gap.map(|OpenGap { from, reason, .. }| Gap { from, to: Some(from), reason });
+                    // Its files were taken away before they held anything: nothing is missing.
+                    if standing.bare || closed.is_some() {
+                        opened.sinks.adopt(at, record, closed).await.map_err(sink_trouble)?;
+                    }
                 }
                 let proof = held.map(|held| held.unit()).filter(|unit| unit.is_sent_from(start));
                 if proof.is_some() {

@@ -100,7 +100,6 @@ impl Keep {
         if let Some(pid) = slot.active_pid {
             return Err(End::Trouble(slot_trouble::held(&slot, pid, connector.application_name())));
         }
-        let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
         let opened = self.pipeline.open(server).await;
         let given_up = match opened {
             Ok(mut opened) => {
@@ -119,7 +118,7 @@ impl Keep {
                 }
                 let was_open = opened.open_gap().is_some();
                 let dropped = relief == Relief::Drop { for_good: true };
-                let given_up = self.pipeline.give_up(&mut opened, confirmed, reason, dropped).await;
+                let given_up = self.pipeline.give_up(&mut opened, &slot, facts.in_recovery, reason, dropped).await;
                 given_up.map(|from| (!was_open).then_some(from))
             }
             Err((server, end)) => {

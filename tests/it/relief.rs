@@ -465,3 +465,32 @@ async fn a_slot_that_was_lost_while_it_streamed_is_dropped_at_its_limit_too() {
     scene.slotd.await_until(&scene.dbname, |health| health["reason"] == "slot_missing").await;
     assert_eq!(scene.told(), "1 wal_limit( ");
 }
+
+/// Killed before it acknowledged what the sink has, and then before it discarded anything.
+#[tokio::test]
+async fn a_gap_that_nothing_was_discarded_in_repeats_nothing() {
+    for on_disable in ["drain", "drop"] {
+        let mut scene = Scene::begin(18, &format!("on_disable = \"{on_disable}\"")).await;
+        assert!(scene.slotd.sigterm().await.success());
+        let active = format!("{}{}\n", scene.cluster.entry(&scene.dbname), scene.keys);
+        for (status, point) in [("active", "BatchDurable"), ("disabled", "PositionsSynced")] {
+            scene.slotd.configure(&format!("{active}status = \"{status}\"\n"));
+            scene.slotd.set_env("SLOTD_CRASH_AT", point);
+            scene.slotd.start();
+            if status == "active" {
+                scene.slotd.await_state(&scene.dbname, "streaming").await;
+                scene.insert(2).await;
+            }
+            scene.slotd.ended_at(point).await;
+            scene.slotd.unset_env("SLOTD_CRASH_AT");
+        }
+        assert_eq!(scene.told(), "1 2 disabled( ", "{on_disable}");
+        assert!(scene.slot("slot_name").await.is_some());
+        scene.slotd.configure(&active);
+        scene.slotd.start();
+        scene.slotd.await_state(&scene.dbname, "streaming").await;
+        scene.insert(3).await;
+        scene.await_told("1 2 disabled( )disabled 3").await;
+        scene.one_hole();
+    }
+}
