@@ -106,7 +106,8 @@ pub async fn run(file: PathBuf, config: Config, socket: PathBuf, log: LogSwitch)
         state_dir.display()
     );
     let stop_timeout = config.agent.stop_timeout;
-    let shared = Shared::new(connector, storage, Arc::new(positions), made, overrides, registry.clone());
+    let shared =
+        Shared::new(connector, storage, Arc::new(positions), made, overrides, registry.clone(), &config.databases);
     let supervisor = Supervisor::start(file.clone(), config, shared, log);
     drop(shown);
     let mut running = tokio::spawn(supervisor.run(to_carry_out, stop.clone()));

@@ -55,7 +55,7 @@ pub struct SeenSlot {
 
 impl Seen {
     fn new(server: &ServerFacts, slot: Option<&SlotFacts>, wal: Option<&WalUse>) -> Self {
-        let over_limit = wal.is_some_and(|wal| wal.percent() >= 100 && wal.is_ours());
+        let over_limit = wal.is_some_and(is_over);
         let slot = slot.map(|slot| SeenSlot {
             over_limit,
             plugin: slot.plugin.clone(),
@@ -175,6 +175,16 @@ fn report(watched: &Watched, server: &ServerFacts, slot: Option<&SlotFacts>, hol
         *last = Some(seen);
         news
     });
+}
+
+/// Whether `slot` is over its budget by what we have not read.
+#[must_use]
+pub fn is_over_limit(database: &Database, server: &ServerFacts, slot: &SlotFacts) -> bool {
+    is_over(&wal_use(database.max_retained_wal, server, slot, None))
+}
+
+fn is_over(wal: &WalUse) -> bool {
+    wal.percent() >= 100 && wal.is_ours()
 }
 
 fn wal_use(budget: Budget, server: &ServerFacts, slot: &SlotFacts, holder: Option<&XidHolder>) -> WalUse {

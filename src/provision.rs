@@ -26,5 +26,5 @@ pub use consent::Consent;
 pub use observe::{Observed, observe};
 pub use plan::{Kind, Plan, PublicationStep, SlotStep, plan};
 pub use preflight::{Preflight, preflight};
-pub use refusals::Refusal;
-pub use round::{Dropped, Ensured, Round, create_slot_sql, release_commits};
+pub use refusals::{Refusal, unusable};
+pub use round::{Dropped, Ensured, Readers, Round, create_slot_sql, release_commits};

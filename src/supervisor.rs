@@ -14,6 +14,7 @@ mod former;
 mod holders;
 mod keeper;
 pub mod overrides;
+mod readers;
 mod relief;
 mod streaming;
 mod watch;
@@ -44,6 +45,7 @@ use claims::Claims;
 use holders::Holders;
 use keeper::Keeper;
 use overrides::{Override, Overrides, Wished};
+use readers::Declared;
 use watch::Watch;
 
 /// How often this loop says that it turns.
@@ -60,12 +62,13 @@ pub struct Shared {
     /// What commands have put in place of the file.
     pub overrides: Overrides,
     pub registry: Registry,
+    declared: Declared,
     holders: Holders,
     claims: Claims,
 }
 
 impl Shared {
-    /// Gathers it.
+    /// Gathers it. `declared` is all that the file declares.
     #[must_use]
     pub fn new(
         connector: Connector,
@@ -74,17 +77,21 @@ impl Shared {
         made: Made,
         overrides: Overrides,
         registry: Registry,
+        declared: &[Arc<Database>],
     ) -> Self {
-        Self {
+        let shared = Self {
             connector,
             storage,
             positions,
             made,
             overrides,
             registry,
+            declared: Declared::default(),
             holders: Holders::default(),
             claims: Claims::default(),
-        }
+        };
+        shared.declared.set(declared);
+        shared
     }
 }
 
@@ -280,6 +287,7 @@ impl Supervisor {
         if self.config.agent.log != old.agent.log {
             self.log.set(self.config.agent.log, "the changed file says so");
         }
+        self.shared.declared.set(&self.config.databases);
         self.warn();
         if let Err(error) = self.shared.overrides.prune(&self.config).await {
             warn!("{error}");

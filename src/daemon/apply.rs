@@ -30,20 +30,21 @@ pub struct Applied {
 }
 
 /// Makes publications and slots of `databases` as they are declared, as far as `consent` goes, and holds the state directory
-/// of `config` meanwhile. A disabled database gets no slot.
+/// of `config` meanwhile. A database that is disabled, by the file or by a command, gets no slot.
 ///
 /// # Errors
 /// An agent holds the state directory, or it can't be used.
 pub async fn apply(config: &Config, databases: &[Arc<Database>], consent: Consent) -> Result<Vec<Applied>, StartError> {
     let dir = &config.agent.state_dir;
     is_ours(dir)?;
-    let StateDir { agent, positions, made, _lock, .. } = StateDir::take(dir)?;
+    let StateDir { agent, positions, made, overrides, _lock, .. } = StateDir::take(dir)?;
     let connector = connector(config, agent);
     let registry = Registry::new(dir, Bounds::from(&config.agent));
     let each = databases.iter().map(|database| {
         let (connector, made, positions, registry) = (&connector, &made, &positions, &registry);
+        let database = overrides.effective(database);
         async move {
-            let outcome = round(database, connector, made, positions, registry, consent).await;
+            let outcome = round(&database, connector, made, positions, registry, consent).await;
             Applied { name: database.name.clone(), outcome }
         }
     });

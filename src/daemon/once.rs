@@ -27,6 +27,7 @@ pub async fn once(
 ) -> Result<Reply, StartError> {
     let dir = config.agent.state_dir.clone();
     is_ours(&dir)?;
+    let declared = config.databases.clone();
     let mut config = config;
     config.databases.retain(|database| database.name == *name);
     let to_stdout = |database: &Arc<crate::config::Database>| {
@@ -40,7 +41,7 @@ pub async fn once(
     let StateDir { storage, agent, positions, made, overrides, _lock } = StateDir::take(&dir)?;
     let registry = Registry::new(file, Bounds::from(&config.agent));
     let connector = connector(&config, agent);
-    let shared = Shared::new(connector, storage, Arc::new(positions), made, overrides, registry);
+    let shared = Shared::new(connector, storage, Arc::new(positions), made, overrides, registry, &declared);
     let log = LogSwitch::new(config.agent.log, |_| {});
     let (commands, to_carry_out) = mpsc::channel(1);
     let stop = CancellationToken::new();

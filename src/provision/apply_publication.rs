@@ -52,9 +52,12 @@ pub(super) async fn publication(
         oid: None,
         filters: Vec::new(),
     };
-    if step.kind != Kind::Alter {
-        made.note_publication(intent.clone()).await.map_err(|error| unrecorded(&error))?;
-    }
+    let before_it = match step.kind {
+        Kind::Alter => None,
+        Kind::Create | Kind::Recreate => {
+            made.intend_publication(intent.clone()).await.map_err(|error| unrecorded(&error))?
+        }
+    };
     let done = match transaction(step, before, database, sql).await {
         Ok(found) => found,
         Err(undone) => {
@@ -62,8 +65,8 @@ pub(super) async fn publication(
             // transaction is not known then, and the intent stands.
             if !matches!(undone, Undone::Failed(SqlError::Silent { .. } | SqlError::Session(_))) {
                 let _ = sql.run("ROLLBACK", "ROLLBACK").await;
-                if step.kind == Kind::Create {
-                    made.forget_publication(&intent).await.map_err(|error| unrecorded(&error))?;
+                if step.kind != Kind::Alter {
+                    made.retract_publication(&intent, before_it).await.map_err(|error| unrecorded(&error))?;
                 }
             }
             return match undone {

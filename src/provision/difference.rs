@@ -100,7 +100,7 @@ impl Differences {
         self.points.extend(more.map(|schema| Difference { found: Some(in_schema(schema)), declared: None }));
         // A table beside its own schema adds nothing.
         let more = found.tables.iter().filter(|found| !declared.contains(&found.table.name.schema));
-        self.points.extend(more.map(|more| Difference { found: Some(table(&more.table)), declared: None }));
+        self.points.extend(more.map(|more| Difference { found: Some(published(more)), declared: None }));
     }
 
     fn compare_tables(&mut self, declared: &[DeclaredTable], found: &PublicationFacts, made: Option<&MadePublication>) {
@@ -109,7 +109,7 @@ impl Differences {
         for wanted in declared {
             let has = found.tables.iter().find(|found| found.table.name == wanted.name);
             if !has.is_some_and(|has| same(wanted, &has.table, made)) {
-                let found = has.map(|has| table(&has.table));
+                let found = has.map(published);
                 self.points.push(Difference { found, declared: Some(table(wanted)) });
             }
         }
@@ -117,7 +117,7 @@ impl Differences {
             !found.inherited && !declared.iter().any(|wanted| wanted.name == found.table.name)
         };
         let more = found.tables.iter().filter(is_more);
-        self.points.extend(more.map(|more| Difference { found: Some(table(&more.table)), declared: None }));
+        self.points.extend(more.map(|more| Difference { found: Some(published(more)), declared: None }));
     }
 
     /// The statements that make the publication as declared, to be run in one transaction.
@@ -167,7 +167,7 @@ pub fn create(database: &Database, publication: &Publication) -> String {
     )
 }
 
-/// A row filter without the parentheses that the server puts around it, and with single spaces.
+/// A row filter without the parentheses that the server puts around it, and with single spaces outside of quotes.
 fn bare(filter: &str) -> String {
     let mut filter = filter.trim();
     while let Some(inner) = filter.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'))
@@ -175,17 +175,38 @@ fn bare(filter: &str) -> String {
     {
         filter = inner.trim();
     }
-    filter.split_whitespace().collect::<Vec<_>>().join(" ")
+    let (mut bare, mut quote) = (String::with_capacity(filter.len()), None);
+    for c in filter.chars() {
+        quote = quote_after(quote, c);
+        match c {
+            c if quote.is_some() || !c.is_whitespace() => bare.push(c),
+            _ if bare.ends_with(' ') => {}
+            _ => bare.push(' '),
+        }
+    }
+    bare
 }
 
-/// Whether no parenthesis in `text` closes one outside of it; those in quotes are not told apart, which can only make two
-/// equal filters look different.
+/// Whether no parenthesis in `text` closes one outside of it.
 fn is_closed(text: &str) -> bool {
-    let mut open = 0_i64;
-    text.chars().all(|c| {
-        open += i64::from(c == '(') - i64::from(c == ')');
+    let (mut open, mut quote) = (0_i64, None);
+    let closes_its_own = text.chars().all(|c| {
+        quote = quote_after(quote, c);
+        if quote.is_none() {
+            open += i64::from(c == '(') - i64::from(c == ')');
+        }
         open >= 0
-    })
+    });
+    closes_its_own && quote.is_none()
+}
+
+/// In which quotes the text is behind `c`. A doubled quote ends one text and begins the next.
+const fn quote_after(quote: Option<char>, c: char) -> Option<char> {
+    match quote {
+        None if matches!(c, '\'' | '"') => Some(c),
+        Some(open) if open == c => None,
+        quote => quote,
+    }
 }
 
 fn same(wanted: &DeclaredTable, has: &DeclaredTable, made: Option<&MadePublication>) -> bool {
@@ -228,7 +249,7 @@ fn found_scope(found: &PublicationFacts) -> String {
     if found.all_tables {
         return scope(&Scope::AllTables);
     }
-    let tables = found.tables.iter().map(|found| table(&found.table));
+    let tables = found.tables.iter().map(published);
     let all: Vec<_> = found.schemas.iter().map(|schema| in_schema(schema)).chain(tables).collect();
     if all.is_empty() { "FOR no table".to_owned() } else { format!("FOR {}", all.join(", ")) }
 }
@@ -248,17 +269,19 @@ fn table_clause(table: &DeclaredTable) -> String {
         clause.push_str(&format!(" ({})", columns.join(", ")));
     }
     if let Some(filter) = &table.row_filter {
-        clause.push_str(&format!(" WHERE ({})", bare_or_whole(filter)));
+        clause.push_str(&format!(" WHERE ({filter})"));
     }
     clause
 }
 
-/// As it goes between parentheses: what the file says, word for word, and what the server says without its own.
-fn bare_or_whole(filter: &str) -> &str {
-    match filter.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
-        Some(inner) if is_closed(inner) => inner,
-        _ => filter,
-    }
+/// The same of one that the server has: it puts parentheses of its own around a filter.
+fn published(found: &PublishedTable) -> String {
+    let inner = |filter: &String| {
+        let inner = filter.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).filter(|inner| is_closed(inner));
+        inner.unwrap_or(filter).to_owned()
+    };
+    let row_filter = found.table.row_filter.as_ref().map(inner);
+    table(&DeclaredTable { row_filter, ..found.table.clone() })
 }
 
 fn option_publish(publish: &Publish) -> String {

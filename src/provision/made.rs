@@ -128,6 +128,41 @@ impl Made {
             .await
     }
 
+    /// Records that a publication is about to be made, and gives what was known of one of its name.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub async fn intend_publication(&self, intent: MadePublication) -> Result<Option<MadePublication>, JsonFileError> {
+        let mut before = None;
+        self.file
+            .change(|content| {
+                before = content.publications.extract_if(.., |made| made.is(&intent)).last();
+                content.publications.push(intent);
+            })
+            .await?;
+        // Another intent says nothing of what is there.
+        Ok(before.filter(|before| before.oid.is_some()))
+    }
+
+    /// Takes `intent` back, since nothing came of it: what was known `before` counts again, unless more is known by now.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub async fn retract_publication(
+        &self,
+        intent: &MadePublication,
+        before: Option<MadePublication>,
+    ) -> Result<(), JsonFileError> {
+        self.file
+            .change(|content| {
+                content.publications.retain(|made| made != intent);
+                if !content.publications.iter().any(|made| made.is(intent)) {
+                    content.publications.extend(before);
+                }
+            })
+            .await
+    }
+
     /// Forgets a publication that is gone, or another's.
     ///
     /// # Errors
@@ -159,5 +194,46 @@ impl Made {
                 content.slots.retain(|made| made.system_identifier != system_identifier || made.slot != *slot);
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::storage::Disk;
+
+    #[tokio::test]
+    async fn an_intent_that_came_to_nothing_leaves_what_was_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = Made::open(Arc::new(Disk), folder.path()).unwrap();
+        let name = PublicationName::new("app").unwrap();
+        let noted = |oid| MadePublication {
+            system_identifier: 7,
+            database: "shop".to_owned(),
+            publication: name.clone(),
+            ours: true,
+            oid,
+            filters: Vec::new(),
+        };
+        let known = || made.publication(7, "shop", &name);
+        let intent = noted(None);
+        assert_eq!(made.intend_publication(intent.clone()).await.unwrap(), None);
+        // Of two that make it at once the second sees only the intent of the first.
+        assert_eq!(made.intend_publication(intent.clone()).await.unwrap(), None);
+        made.note_publication(noted(Some(5))).await.unwrap();
+        made.retract_publication(&intent, None).await.unwrap();
+        assert_eq!(known(), Some(noted(Some(5))));
+
+        let before = made.intend_publication(intent.clone()).await.unwrap();
+        assert_eq!((&before, known()), (&Some(noted(Some(5))), Some(intent.clone())));
+        made.retract_publication(&intent, before).await.unwrap();
+        assert_eq!(known(), Some(noted(Some(5))));
+
+        made.forget_publication(&intent).await.unwrap();
+        made.intend_publication(intent.clone()).await.unwrap();
+        made.retract_publication(&intent, None).await.unwrap();
+        assert_eq!(known(), None);
     }
 }

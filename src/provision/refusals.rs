@@ -175,9 +175,8 @@ fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Hol
     let Some(slot) = &observed.slot else {
         return gone().filter(|_| known).and_then(|(reason, sentence)| lost(reason, sentence));
     };
-    if let Some(why) = unusable(database, slot) {
-        let hint = format!("give another `slot_name`, or drop the slot: SELECT pg_drop_replication_slot('{name}');");
-        return Some(Refusal::Trouble(operator(Reason::SlotUnusable, format!("the slot {name} {why}"), hint)));
+    if let Some(diagnosis) = unusable(database, slot) {
+        return Some(Refusal::Trouble(diagnosis));
     }
     if let Some((reason, sentence)) = gone() {
         return lost(reason, sentence);
@@ -210,7 +209,15 @@ fn refuse_slot(database: &Database, observed: &Observed, known: bool, holes: Hol
     None
 }
 
-fn unusable(database: &Database, slot: &SlotFacts) -> Option<String> {
+/// Why the slot of this name is none that slotd may read, move or drop.
+#[must_use]
+pub fn unusable(database: &Database, slot: &SlotFacts) -> Option<Diagnosis> {
+    let (name, why) = (&database.slot, why_unusable(database, slot)?);
+    let hint = format!("give another `slot_name`, or drop the slot: SELECT pg_drop_replication_slot('{name}');");
+    Some(operator(Reason::SlotUnusable, format!("the slot {name} {why}"), hint))
+}
+
+fn why_unusable(database: &Database, slot: &SlotFacts) -> Option<String> {
     if slot.slot_type != "logical" {
         return Some(format!("is a {} slot", slot.slot_type));
     }

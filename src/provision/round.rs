@@ -1,5 +1,6 @@
 //! One round: observe, plan, apply, until there is nothing to do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -11,7 +12,7 @@ use super::preflight::{Preflight, preflight};
 use super::refusals::Refusal;
 use super::{Consent, Observed, apply_publication, apply_slot, failover, observe, primary};
 use crate::config::{Connection, Database};
-use crate::ident::{PublicationName, quote_ident};
+use crate::ident::{PublicationName, SlotName, quote_ident};
 use crate::postgres::catalog;
 use crate::postgres::preflight::Allowed;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
@@ -31,12 +32,23 @@ pub struct Ensured {
     pub visit: Visit,
 }
 
-/// What has become of a publication that nobody reads any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Other slots of a cluster that read a publication.
+#[derive(Debug, Clone)]
+pub struct Readers {
+    /// One that is known to, wherever it is.
+    pub known: Option<SlotName>,
+    /// Those that do if they are there.
+    pub if_there: BTreeSet<SlotName>,
+}
+
+/// What has become of a publication that a database reads no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dropped {
     /// It stays: slotd did not make it.
     Anothers,
     Gone,
+    /// It stays: this slot is read through it.
+    Read(SlotName),
 }
 
 /// What there is, and the sessions in which that was seen.
@@ -305,11 +317,11 @@ impl Round<'_> {
         Ok(format!("{} the publication {publication}", step.kind.done()))
     }
 
-    /// Drops the publication, if slotd made it.
+    /// Drops the publication, if slotd made it and none of `readers` does.
     ///
     /// # Errors
     /// The server refuses, or can't be reached.
-    pub async fn drop_publication(&self) -> Result<Dropped, Diagnosis> {
+    pub async fn drop_publication(&self, readers: &Readers) -> Result<Dropped, Diagnosis> {
         let Self { database, reporter, made, .. } = *self;
         let to = &database.connection;
         let looked = self.look().await?;
@@ -318,12 +330,28 @@ impl Round<'_> {
             return Ok(Dropped::Gone);
         }
         let Some(ours) = observed.made.clone().filter(|made| made.ours) else { return Ok(Dropped::Anothers) };
+        if let Some(slot) = self.reader(&looked.visit, readers).await? {
+            return Ok(Dropped::Read(slot));
+        }
         let statement = format!("DROP PUBLICATION {}", quote_ident(database.publication.as_str()));
         let dropped = looked.publisher().statement("the publication", &statement).await;
         dropped.map_err(|error| trouble::of_sql(Step::CreatePublication, &error, to))?;
         reporter.info(None, &format!("dropped the publication: {statement};"));
         made.forget_publication(&ours).await.map_err(|error| unrecorded(&error))?;
         Ok(Dropped::Gone)
+    }
+
+    /// Any of `readers` that reads the publication.
+    async fn reader(&self, sql: &SqlSession, readers: &Readers) -> Result<Option<SlotName>, Diagnosis> {
+        let Readers { known, if_there } = readers;
+        if known.is_some() || if_there.is_empty() {
+            return Ok(known.clone());
+        }
+        let to = &self.database.connection;
+        let slots = catalog::slots(sql, &if_there.iter().collect::<Vec<_>>()).await;
+        let slots = slots.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
+        let here = slots.into_iter().find(|slot| slot.database.as_ref() == Some(&to.database));
+        Ok(here.map(|slot| slot.slot_name))
     }
 
     async fn look(&self) -> Result<Looked, Diagnosis> {

@@ -229,7 +229,9 @@ impl Feedback {
     fn report(&self) {
         let (_, received) = self.progress.heard();
         let committed = self.progress.acknowledgeable().committed;
+        let oldest_commit = self.progress.oldest_commit();
         self.reporter.positions(|positions| {
+            positions.oldest_commit = oldest_commit;
             positions.wal_end = positions.wal_end.max(Some(received));
             positions.received = Some(received).filter(|lsn| *lsn > Lsn::ZERO);
             positions.durable = positions.durable.max(committed.map(EndLsn::lsn));

@@ -2,18 +2,28 @@
 //! moved or dropped. Whoever takes the slot up again closes it, by [`resume::judge`](super::resume::judge).
 
 use super::pipeline::sink_trouble;
+use super::resume::Judgement;
 use super::{End, Opened, Pipeline, resume};
 use crate::change::{Gap, OpenGap, Record};
 use crate::lsn::{EndLsn, Lsn};
+use crate::postgres::catalog::SlotFacts;
 
 impl Pipeline {
     /// Opens a gap in each sink that has none open, from where its changes end; a sink that holds nothing misses nothing
-    /// before `confirmed`, where the slot stands. `dropped` says that the slot is about to be dropped.
+    /// before where the slot stands. `dropped` says that the slot is about to be dropped.
     ///
     /// # Errors
     /// A sink takes nothing now.
-    pub async fn give_up(&self, opened: &mut Opened, confirmed: Lsn, reason: &str, dropped: bool) -> Result<Lsn, End> {
+    pub async fn give_up(
+        &self,
+        opened: &mut Opened,
+        slot: &SlotFacts,
+        in_recovery: bool,
+        reason: &str,
+        dropped: bool,
+    ) -> Result<Lsn, End> {
         opened.ready().await?;
+        let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
         let mut begins = confirmed;
         for at in 0..opened.sinks.len() {
             let Some(open) = opened.sinks.iter().nth(at) else { continue };
@@ -27,9 +37,15 @@ impl Pipeline {
             }
             let reason = known.as_ref().map_or_else(|| reason.to_owned(), |open| open.reason.clone());
             let gap = Gap { from, to: None, reason: reason.clone() };
+            // The sink may be ahead of the slot, which then has that once more, unless all of it is given up.
+            let server = self.server(&opened.server, confirmed, in_recovery);
+            let is_lost = matches!(resume::judge(&server, &open.standing), Judgement::Lost { .. });
+            let holds = ours.filter(|_| !is_lost);
+            let acknowledged = holds.and_then(|record| record.acknowledged);
             let record = Record {
                 open_gap: Some(OpenGap { from, reason, dropped }),
-                ..Record::begin(&opened.server.identity, Some(EndLsn::of_confirmed_flush(confirmed)))
+                cursor: holds.and(open.standing.cursor),
+                ..Record::begin(&opened.server.identity, acknowledged.max(Some(EndLsn::of_confirmed_flush(confirmed))))
             };
             // It stands there already if it is open.
             let gap = known.is_none().then_some(gap);

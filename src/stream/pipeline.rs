@@ -18,7 +18,7 @@ use super::reader::{ReadError, Reader};
 use super::relations::{Relations, TypeSource};
 use super::resume::{self, Judgement, Server};
 use super::sinks::{NamedSink, OpenSink, Sinks};
-use crate::change::{Gap, Record, StreamIdentity, Unit};
+use crate::change::{Gap, OpenGap, Record, StreamIdentity, Unit};
 use crate::config::Database;
 use crate::faults::{self, Break};
 use crate::ident::{PublicationName, SinkName};
@@ -138,6 +138,7 @@ pub struct Started {
     /// What the slot has acknowledged.
     confirmed: EndLsn,
     horizon: Horizon,
+    progress: Arc<Progress>,
 }
 
 type Delivering = AbortOnDropHandle<Result<(), SinkError>>;
@@ -258,7 +259,8 @@ impl Pipeline {
             return Err(End::Trouble(refusal));
         }
         let confirmed = EndLsn::of_confirmed_flush(confirmed);
-        Ok(Started { reader, writer, opened, confirmed, horizon: facts.horizon })
+        let progress = Arc::new(Progress::new(opened.sinks.len()));
+        Ok(Started { reader, writer, opened, confirmed, horizon: facts.horizon, progress })
     }
 
     /// Judges every sink, begins those anew where that is right, and asks whether all would take something. Gives where
@@ -325,7 +327,12 @@ impl Pipeline {
         ours.any(|record| opened.server.history.end_of(record.timeline).is_err())
     }
 
-    fn server<'a>(&'a self, server: &'a Identified, confirmed_flush_lsn: Lsn, in_recovery: bool) -> Server<'a> {
+    pub(super) fn server<'a>(
+        &'a self,
+        server: &'a Identified,
+        confirmed_flush_lsn: Lsn,
+        in_recovery: bool,
+    ) -> Server<'a> {
         Server {
             system_identifier: server.system.system_identifier,
             history: &server.history,
@@ -397,9 +404,14 @@ impl Pipeline {
                 gap(end_of_sink.or(before).or_else(elsewhere), reason.as_str())
             }
             (Judgement::Resume { start, held }, ..) => {
-                // Its files were taken away before they held anything: nothing is missing.
-                if let Some(record) = standing.record.clone().filter(|_| standing.bare) {
-                    opened.sinks.adopt(at, record, None).await.map_err(sink_trouble)?;
+                if let Some(mut record) = standing.record.clone() {
+                    // Nothing was discarded in it.
+                    let open_gap = if standing.bare { None } else { record.open_gap.take() };
+                    let closed = open_gap.map(|OpenGap { from, reason, .. }| Gap { from, to: Some(from), reason });
+                    // Its files were taken away before they held anything: nothing is missing.
+                    if standing.bare || closed.is_some() {
+                        opened.sinks.adopt(at, record, closed).await.map_err(sink_trouble)?;
+                    }
                 }
                 let proof = held.map(|held| held.unit()).filter(|unit| unit.is_sent_from(start));
                 if proof.is_some() {
@@ -472,12 +484,12 @@ impl Pipeline {
         )
     }
 
-    /// Streams until `stop`, or until something breaks.
+    /// Streams until `stop`, or where its [`Progress`] is told to end, or until something breaks.
     pub async fn run(&self, started: Started, stop: &CancellationToken) -> End {
-        let Started { reader, writer, opened: Opened { sinks, server, proofs }, confirmed, horizon } = started;
+        let Started { reader, writer, opened, confirmed, horizon, progress } = started;
+        let Opened { sinks, server, proofs } = opened;
         let lull = reader.lull.clone();
         let Identified { identity, history, .. } = server;
-        let progress = Arc::new(Progress::new(sinks.len()));
         let ledger = Arc::new(sinks.ledger(&identity));
         let patience = Patience {
             wal_sender_timeout: self.connector.wal_sender_timeout(),
@@ -631,6 +643,18 @@ impl Started {
     #[must_use]
     pub const fn system_identifier(&self) -> u64 {
         self.opened.system_identifier()
+    }
+
+    /// What is in flight, from now on.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// The last transaction that is half in a sink, by its commit LSN.
+    #[must_use]
+    pub fn half(&self) -> Option<Lsn> {
+        self.opened.sinks.half()
     }
 
     /// Whether the server was a standby when it began.

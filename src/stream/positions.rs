@@ -10,7 +10,7 @@ mod log;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -119,6 +119,16 @@ impl Positions {
         declared: &PublicationName,
     ) -> Option<PublicationName> {
         former(lock(&self.known).values(), slot, system_identifier, declared)
+    }
+
+    /// Which slots of this cluster were streamed last through `publication`.
+    #[must_use]
+    pub fn read_through(&self, publication: &PublicationName, system_identifier: u64) -> BTreeSet<SlotName> {
+        let records = lock(&self.known);
+        let of_cluster = records.values().filter(|record| record.system_identifier == system_identifier);
+        let mut slots: BTreeSet<_> = of_cluster.map(|record| record.slot.clone()).collect();
+        slots.retain(|slot| former(records.values(), slot, system_identifier, publication).is_none());
+        slots
     }
 
     /// Whether anything was ever streamed to standard output.

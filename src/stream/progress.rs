@@ -6,9 +6,10 @@
 //! behind a transaction that no sink has.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -21,6 +22,8 @@ use crate::wire::ServerError;
 pub struct Progress {
     /// Units that the reader has seen begin.
     seen: AtomicU64,
+    /// When the last transaction among them was committed, in microseconds; 0 before there is one.
+    commit: AtomicI64,
     /// Batches that the reader has handed on.
     sent: AtomicU64,
     inner: Mutex<Inner>,
@@ -30,6 +33,9 @@ pub struct Progress {
     idled: Notify,
     /// A batch is done.
     delivered: Notify,
+    /// The stream is to end where no unit is open.
+    ending: AtomicBool,
+    ends: Notify,
 }
 
 #[derive(Debug)]
@@ -44,6 +50,8 @@ struct Inner {
     /// The last position that was received.
     received: Lsn,
     held_back: Option<HeldBack>,
+    /// A unit in flight, by how many had been seen with it, and its commit.
+    oldest: Option<(u64, i64)>,
     /// Only ever set by a break.
     broken: Option<EndLsn>,
 }
@@ -82,6 +90,7 @@ impl Progress {
         let sink = SinkProgress { units: 0, end_lsn: None, batches: 0, busy_since: None };
         Self {
             seen: AtomicU64::new(0),
+            commit: AtomicI64::new(0),
             sent: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 sinks: vec![sink; sinks],
@@ -90,12 +99,21 @@ impl Progress {
                 heard: Instant::now(),
                 received: Lsn::ZERO,
                 held_back: None,
+                oldest: None,
                 broken: None,
             }),
             changed: Notify::new(),
             idled: Notify::new(),
             delivered: Notify::new(),
+            ending: AtomicBool::new(false),
+            ends: Notify::new(),
         }
+    }
+
+    /// The reader has seen a transaction begin.
+    pub fn begin_transaction(&self, commit: Timestamp) {
+        self.commit.store(commit.as_microsecond(), Ordering::Relaxed);
+        self.begin_unit();
     }
 
     /// The reader has seen a unit begin.
@@ -148,6 +166,36 @@ impl Progress {
     pub fn units(&self) -> (u64, u64) {
         let seen = self.seen.load(Ordering::Relaxed);
         (seen, self.lock().whole())
+    }
+
+    /// When the oldest transaction in flight was committed; of those that came between two calls, the last.
+    #[must_use]
+    pub fn oldest_commit(&self) -> Option<Timestamp> {
+        let seen = self.seen.load(Ordering::Relaxed);
+        let commit = self.commit.load(Ordering::Relaxed);
+        let mut inner = self.lock();
+        let whole = inner.whole();
+        if inner.oldest.is_none_or(|(unit, _)| unit <= whole) {
+            inner.oldest = (whole < seen && commit != 0).then_some((seen, commit));
+        }
+        inner.oldest.and_then(|(_, commit)| Timestamp::from_microsecond(commit).ok())
+    }
+
+    /// Ends the stream once no unit is open: at once, or behind the next COMMIT.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+        self.ends.notify_one();
+    }
+
+    /// Whether the stream is to end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the stream is to end; for the reader alone.
+    pub async fn ends(&self) {
+        self.ends.notified().await;
     }
 
     /// Sink `sink` has been given a batch.
@@ -284,6 +332,20 @@ mod tests {
         progress.begin_unit();
         progress.durable(0, 1, end(100));
         assert_eq!(progress.acknowledgeable().idle, None, "the second unit is not durable");
+    }
+
+    #[test]
+    fn the_oldest_commit_is_one_in_flight_and_none_without() {
+        let (at, progress) = (|second| Timestamp::from_second(second).unwrap(), Progress::new(1));
+        assert_eq!(progress.oldest_commit(), None);
+        progress.begin_transaction(at(10));
+        assert_eq!(progress.oldest_commit(), Some(at(10)));
+        progress.begin_transaction(at(20));
+        assert_eq!(progress.oldest_commit(), Some(at(10)));
+        progress.durable(0, 1, end(100));
+        assert_eq!(progress.oldest_commit(), Some(at(20)));
+        progress.durable(0, 2, end(200));
+        assert_eq!(progress.oldest_commit(), None);
     }
 
     /// Whatever comes in whatever order, only what the server itself sent as an end is acknowledged, and nothing beyond

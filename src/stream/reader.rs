@@ -143,7 +143,7 @@ impl Reader {
         Self { proofs, ..self }
     }
 
-    /// Reads until `stop`, then hands on what it has. Returns the half that is read from, for the end of the copy.
+    /// Reads until `stop`, or where the stream is to end, then hands on what it has. Returns the half that is read from, for the end of the copy.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<CopyReader, ReadError> {
         // When the last read was, until it is judged what it brought.
         let mut heard = None;
@@ -154,6 +154,9 @@ impl Reader {
                     self.hand_on().await?;
                 }
                 return Err(error);
+            }
+            if self.is_at_end() {
+                break;
             }
             let waiting = !self.builder.is_empty();
             if !waiting {
@@ -172,6 +175,7 @@ impl Reader {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                () = self.progress.ends() => {}
                 permit = self.batches.reserve(), if waiting && free && grows.is_none() => {
                     let permit = permit.map_err(|_| ReadError::SinksGone)?;
                     self.relations.confirm(&mut self.builder).await?;
@@ -205,7 +209,7 @@ impl Reader {
 
     /// Parses every whole frame, up to a full batch.
     async fn parse(&mut self) -> Result<(), ReadError> {
-        while self.parsed < BATCH_BYTES {
+        while self.parsed < BATCH_BYTES && !self.is_at_end() {
             let rest = &self.copy.buf[self.parsed..];
             let Some(header) = Header::peek(rest)? else { break };
             if rest.len() < header.len {
@@ -223,6 +227,11 @@ impl Reader {
         }
         self.pass_keepalive();
         Ok(())
+    }
+
+    /// Whether the stream is to end, and no transaction is open.
+    fn is_at_end(&self) -> bool {
+        self.open.is_none() && self.progress.is_ending()
     }
 
     /// Tells of the keepalives that came in a row, as of one: the last has the highest WAL end.
@@ -263,7 +272,7 @@ impl Reader {
         match pgoutput::decode(&copy.buf[start..start + len])? {
             Message::Begin { commit_lsn, commit_timestamp, xid } => {
                 prove(proofs, Unit::Transaction(commit_lsn))?;
-                self.progress.begin_unit();
+                self.progress.begin_transaction(commit_timestamp);
                 let transaction = Transaction {
                     timeline: self.history.timeline_of(commit_lsn),
                     commit_lsn,

@@ -67,10 +67,13 @@ pub fn judge(server: &Server<'_>, standing: &Standing) -> Judgement {
             sentence: format!("the sink stands at {position}, and the standby has replayed {}", server.wal_end),
         };
     }
-    if let Some(OpenGap { from, reason, .. }) = record.open_gap.clone().filter(|_| !standing.bare) {
+    let confirmed = server.confirmed_flush_lsn;
+    // Up to where the gap begins the sink has all, and the record says so unless it was lost.
+    if let Some(OpenGap { from, reason, .. }) = record.open_gap.clone().filter(|_| !standing.bare)
+        && (confirmed > from || position < from)
+    {
         return Judgement::Close { from, reason };
     }
-    let confirmed = server.confirmed_flush_lsn;
     let start = held.map(|held| held.start_lsn());
     if held != record.cursor && start.is_none_or(|start| confirmed > start) {
         return lost(

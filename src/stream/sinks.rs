@@ -13,7 +13,7 @@ use super::progress::Progress;
 use crate::change::{Batch, Cursor, Gap, Record, StreamIdentity};
 use crate::faults::{self, Point};
 use crate::ident::{SinkName, SlotName};
-use crate::lsn::EndLsn;
+use crate::lsn::{EndLsn, Lsn};
 use crate::sink::{Sink, SinkError, Standing};
 use crate::status::Reporter;
 
@@ -85,6 +85,12 @@ impl Sinks {
 
     pub(super) const fn len(&self) -> usize {
         self.each.len()
+    }
+
+    /// The last transaction that is half in a sink, by its commit LSN.
+    pub(super) fn half(&self) -> Option<Lsn> {
+        let held = self.each.iter().filter_map(|open| open.held);
+        held.filter(Cursor::is_half).map(|held| held.commit_lsn).max()
     }
 
     /// Sink `at` goes on behind `held`.

@@ -15,12 +15,13 @@ use super::ask::{Ask, Wish, not_disabled, not_lost};
 use super::claims::{Claim, Claims, Refused as Rival};
 use super::holders::Holders;
 use super::overrides::Override;
+use super::readers::Declared;
 use super::relief::{self, Relief};
 use crate::config::{Database, OnSlotLost, Server, Status};
 use crate::guard::Seen;
 use crate::ident::DatabaseName;
 use crate::lsn::Lsn;
-use crate::postgres::catalog::{self, SlotFacts};
+use crate::postgres::catalog::{self, ServerFacts, SlotFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{ConnectError, ReplicationSession, preflight, slot_trouble};
 use crate::provision::made::Made;
@@ -52,11 +53,13 @@ enum Recreation {
 pub(super) struct Keep {
     /// Of `hosts`, it leads to the one that a round is with, and between rounds to whichever is the primary.
     pub(super) pipeline: Pipeline,
-    declared: Arc<Database>,
+    /// As the file has it.
+    of_file: Arc<Database>,
     /// What a command wished in place of the file.
     pub(super) over: Option<Override>,
     holders: Holders,
     claims: Claims,
+    pub(super) declared: Declared,
     /// That its slot is no other database's; or that it is.
     pub(super) claim: Mutex<Option<Result<Claim, Rival>>>,
     pub(super) seen: watch::Receiver<Option<Seen>>,
@@ -79,11 +82,12 @@ impl Keep {
         poke: Arc<Notify>,
     ) -> Self {
         Self {
-            declared: Arc::clone(&pipeline.database),
+            of_file: Arc::clone(&pipeline.database),
             pipeline,
             over,
             holders: shared.holders.clone(),
             claims: shared.claims.clone(),
+            declared: shared.declared.clone(),
             claim: Mutex::default(),
             seen,
             made: shared.made.clone(),
@@ -115,7 +119,10 @@ impl Keep {
             let mut holes = recreating.map_or(Holes::Refuse, Holes::Accept);
             let mut consent = Consent::from(self.pipeline.database.provision);
             match ask.as_ref().map(|ask| ask.wish) {
-                Some(Wish::Resume(reason)) => holes = Holes::Accept(reason),
+                Some(Wish::Resume(reason)) => {
+                    holes = Holes::Accept(reason);
+                    consent.create = true;
+                }
                 Some(Wish::Apply(more)) => consent = more,
                 Some(Wish::Drop) | None => {}
             }
@@ -154,7 +161,7 @@ impl Keep {
             if stop.is_cancelled() {
                 return;
             }
-            self.pipeline.database = Arc::clone(&self.declared);
+            self.pipeline.database = Arc::clone(&self.of_file);
             self.backoff.fail();
             let (state, trouble, wait) = match end {
                 End::Stopped => return,
@@ -165,7 +172,7 @@ impl Keep {
                     (State::Failed, trouble, Some(Backoff::long_wait()))
                 }
                 End::Trouble(Diagnosis { class: Class::Retry, trouble }) => {
-                    let most = if self.declared.connection.others.is_empty() { Duration::MAX } else { SEARCH };
+                    let most = if self.of_file.connection.others.is_empty() { Duration::MAX } else { SEARCH };
                     (State::Retrying, trouble, Some(self.backoff.wait().min(most)))
                 }
                 End::Trouble(Diagnosis { class: Class::Held, trouble }) => {
@@ -210,6 +217,8 @@ impl Keep {
             }
             let acknowledged = self.pipeline.reporter.status().positions.acknowledged;
             let mut over = self.seen.clone();
+            // A stream that is lost is not tried again, but its slot can be given up.
+            let may_drop = matches!(Relief::at_limit(&self.pipeline.database), Some(Relief::Drop { .. }));
             ask = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -217,7 +226,7 @@ impl Keep {
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => None,
                 // A slot that goes meanwhile is told within a look of the guard, however long the wait is.
                 () = gone(&mut self.seen, acknowledged), if wait.is_some() && state != State::Lost => None,
-                () = over_limit(&mut over, &self.pipeline.database), if wait.is_some() => None,
+                () = over_limit(&mut over, &self.pipeline.database), if wait.is_some() || may_drop => None,
                 () = self.poke.notified(), if wait.is_some() => None,
             };
             match ask.as_ref().map(|ask| ask.wish) {
@@ -254,7 +263,7 @@ impl Keep {
             let trouble = Trouble::new(Reason::Starting, "connecting and comparing", "nothing to do");
             reporter.condition(Condition::Other(State::Provisioning, trouble));
         }
-        let servers = self.declared.connection.servers();
+        let servers = self.of_file.connection.servers();
         let mut passed_over = Vec::new();
         loop {
             let replication = self.connect(&passed_over).await?;
@@ -270,13 +279,13 @@ impl Keep {
 
     /// Connects to the server that the round is with.
     async fn connect(&mut self, passed_over: &[Server]) -> Result<ReplicationSession, End> {
-        let to = &self.declared.connection;
+        let to = &self.of_file.connection;
         let (replication, connection) = match self.pipeline.connector.replication_beside(to, passed_over).await {
             Ok(connected) => connected,
             Err(error) => return Err(self.without_replication(&error).await),
         };
         if !to.others.is_empty() {
-            self.pipeline.database = Arc::new(Database { connection, ..(*self.declared).clone() });
+            self.pipeline.database = Arc::new(Database { connection, ..(*self.of_file).clone() });
         }
         Ok(replication)
     }
@@ -326,7 +335,7 @@ impl Keep {
             // The slot is made before the gap record is written, and would stand without it.
             opened.ready().await?;
         }
-        let round = Round { database: &pipeline.database, ..self.round(opened.system_identifier()) };
+        let round = Round { database: &pipeline.database, former: None, ..self.round(opened.system_identifier()) };
         let ensured = round.ensure(&mut replication, opened.knows_slot(), holes, consent).await;
         let Ensured { ready, findings, visit } = ensured.map_err(|refused| self.note_holder(self.refused(refused)))?;
         let findings = through_former.into_iter().chain(findings).chain(shared(&self.claim, database));
@@ -334,7 +343,7 @@ impl Keep {
         self.leave_to_other(&ready)?;
         let started = pipeline.start(opened, replication, &ready, holes, visit).await;
         let started = started.map_err(|end| self.note_holder(end))?;
-        self.holders.forget(self.declared.connection.servers(), database.slot.clone());
+        self.holders.forget(self.of_file.connection.servers(), database.slot.clone());
         Ok((pipeline, started))
     }
 
@@ -382,8 +391,9 @@ impl Keep {
     }
 
     pub(super) fn round(&self, system_identifier: u64) -> Round<'_> {
-        let Pipeline { database, connector, reporter, .. } = &self.pipeline;
-        Round { database, connector, reporter, made: &self.made, system_identifier, former: None }
+        let Pipeline { database, connector, reporter, positions, .. } = &self.pipeline;
+        let former = positions.former(&database.slot, system_identifier, &database.publication);
+        Round { database, connector, reporter, made: &self.made, system_identifier, former }
     }
 
     /// Makes or alters the publication while nothing is streamed. Gives `ask` back if the next round is to go on with it.
@@ -433,7 +443,7 @@ impl Keep {
     fn leave_to_other(&self, ready: &Ready) -> Result<(), End> {
         let Pipeline { database, .. } = &self.pipeline;
         let slot = &database.slot;
-        let other = self.holders.of(self.declared.connection.servers(), slot.clone());
+        let other = self.holders.of(self.of_file.connection.servers(), slot.clone());
         let Some(Holder { application_name, .. }) = other.filter(|_| ready.anew.is_none() && self.pipeline.has_file())
         else {
             return Ok(());
@@ -483,7 +493,7 @@ impl Keep {
         if let End::Trouble(Diagnosis { class: Class::Held, trouble }) = &end
             && let Some(holder) = trouble.holder.as_ref().filter(|holder| holder.is_agent())
         {
-            let Database { connection, slot, .. } = &*self.declared;
+            let Database { connection, slot, .. } = &*self.of_file;
             self.holders.saw(connection.servers(), slot.clone(), holder.clone());
         }
         end
@@ -504,7 +514,7 @@ impl Keep {
 
     /// Judges without touching anything: why the slot no longer leads on, if it does not.
     pub(super) async fn inspect(&self) -> Result<Option<Trouble>, End> {
-        let (server, slot, in_recovery) = self.look().await?;
+        let (server, slot, facts) = self.look().await?;
         let opened = match self.pipeline.open(server).await {
             Ok(opened) => opened,
             Err((server, end)) => return self.pipeline.inspect_closed(&server, slot.as_ref()).map(Some).ok_or(end),
@@ -517,11 +527,11 @@ impl Keep {
             return Ok(known.then(|| self.pipeline.lost(reason, sentence)));
         }
         let Some(slot) = slot else { return Ok(None) };
-        Ok(self.pipeline.inspect(&opened, &slot, in_recovery).await)
+        Ok(self.pipeline.inspect(&opened, &slot, facts.in_recovery).await)
     }
 
     /// What there is, in one turn for both sessions: hundreds of disabled databases can come to look at once.
-    pub(super) async fn look(&self) -> Result<(Identified, Option<SlotFacts>, bool), End> {
+    pub(super) async fn look(&self) -> Result<(Identified, Option<SlotFacts>, ServerFacts), End> {
         let Pipeline { database, connector, .. } = &self.pipeline;
         let to = &database.connection;
         let connect = |error| End::Trouble(trouble::of_connect(&error, to));
@@ -533,7 +543,7 @@ impl Keep {
         self.claim(server.system_identifier())?;
         let facts = catalog::server(&sql).await.map_err(refused)?;
         let slot = catalog::slots(&sql, &[&database.slot]).await.map_err(refused)?.pop();
-        Ok((server, slot, facts.in_recovery))
+        Ok((server, slot, facts))
     }
 }
 

@@ -43,10 +43,11 @@ impl Keep {
             if relief.is_none() && is_over_limit(&self.seen) {
                 relief = Relief::at_limit(&database).map(|relief| (relief, relief::WAL_LIMIT));
             }
+            let mut relieved = true;
             if let Some((relief, reason)) =
                 relief.filter(|(relief, _)| !unseen && (!is_lost || *relief != Relief::Drain))
             {
-                self.relieve(relief, reason, &stop).await;
+                relieved = self.relieve(relief, reason, &stop).await;
             }
             let dropped = self.over.is_some_and(|over| over.dropped);
             if dropped && !unseen && self.made.has_publication(&database.connection.database, &database.publication) {
@@ -54,7 +55,7 @@ impl Keep {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
-                    _ = self.dropped() => {}
+                    dropped = self.dropped() => relieved &= dropped.is_ok(),
                 }
             }
             self.pipeline.reporter.round_done();
@@ -80,7 +81,7 @@ impl Keep {
                         ask.answer(outcome);
                     }
                     changed = self.seen.changed() => if changed.is_err() { return } else { break },
-                    () = sleep(PERIOD), if unseen || drains => break,
+                    () = sleep(PERIOD), if unseen || drains || !relieved => break,
                     () = self.poke.notified() => break,
                 }
             }

@@ -4,14 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
-
 use super::database::Keep;
 use crate::config::Database;
 use crate::ident::PublicationName;
 use crate::postgres::trouble::{Class, Diagnosis};
 use crate::provision::{Consent, Round};
-use crate::status::{Finding, Reason, Reporter, Trouble};
+use crate::status::{Finding, Reason, Trouble};
 use crate::stream::{End, Opened, Pipeline};
 
 /// How often it is looked whether the slot is past the making.
@@ -49,13 +47,6 @@ fn through(pipeline: &Pipeline, publication: PublicationName) -> Pipeline {
         ..(*pipeline.database).clone()
     };
     Pipeline { database: Arc::new(database), ..pipeline.clone() }
-}
-
-/// Waits until the sinks have all that was sent: what is half through is numbered by the former publication.
-pub(super) async fn nothing_in_flight(reporter: &Reporter) {
-    while reporter.status().positions.oldest_commit.is_some() {
-        sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// The stream through `former` was ended since the declared publication will do.

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::Keep;
 use crate::config::{Database, OnDisable, OnWalLimit};
+use crate::guard;
 use crate::ident::quote_ident;
 use crate::postgres::slot_trouble;
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
@@ -59,14 +60,16 @@ impl Relief {
 }
 
 impl Keep {
-    /// Does it, if there is a slot that nobody holds. What keeps it from being done is a finding, and tried again.
-    pub(super) async fn relieve(&self, relief: Relief, reason: &str, stop: &CancellationToken) {
+    /// Does it, if there is a slot that nobody holds. What keeps it from being done is a finding, and to be tried again: then
+    /// this is false.
+    pub(super) async fn relieve(&self, relief: Relief, reason: &str, stop: &CancellationToken) -> bool {
         let relieved = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return true,
             relieved = self.try_to_relieve(relief, reason) => relieved,
         };
         let Pipeline { database, reporter, .. } = &self.pipeline;
+        let done = relieved.is_ok();
         match relieved {
             Ok(()) => reporter.withdraw(WAL_NOT_FREED),
             Err(End::Stopped) => {}
@@ -79,17 +82,24 @@ impl Keep {
                 });
             }
         }
+        done
     }
 
     async fn try_to_relieve(&self, relief: Relief, reason: &str) -> Result<(), End> {
         let Pipeline { database, connector, reporter, .. } = &self.pipeline;
         let name = &database.slot;
-        let (server, slot, in_recovery) = self.look().await?;
+        let (server, slot, facts) = self.look().await?;
         let Some(slot) = slot else { return Ok(()) };
+        // What brought us here may be of before, and of another slot.
+        if reason == WAL_LIMIT && !guard::is_over_limit(database, &facts, &slot) {
+            return Ok(());
+        }
+        if let Some(diagnosis) = provision::unusable(database, &slot) {
+            return Err(End::Trouble(diagnosis));
+        }
         if let Some(pid) = slot.active_pid {
             return Err(End::Trouble(slot_trouble::held(&slot, pid, connector.application_name())));
         }
-        let confirmed = slot.confirmed_flush_lsn.unwrap_or_default();
         let opened = self.pipeline.open(server).await;
         let given_up = match opened {
             Ok(mut opened) => {
@@ -102,16 +112,22 @@ impl Keep {
                     if let Some((reason, sentence)) = lost {
                         return Err(End::Lost(self.pipeline.lost(reason, sentence)));
                     }
-                    if let Some(trouble) = self.pipeline.inspect(&opened, &slot, in_recovery).await {
+                    if let Some(trouble) = self.pipeline.inspect(&opened, &slot, facts.in_recovery).await {
                         return Err(End::Lost(trouble));
                     }
                 }
                 let was_open = opened.open_gap().is_some();
                 let dropped = relief == Relief::Drop { for_good: true };
-                let given_up = self.pipeline.give_up(&mut opened, confirmed, reason, dropped).await;
+                let given_up = self.pipeline.give_up(&mut opened, &slot, facts.in_recovery, reason, dropped).await;
                 given_up.map(|from| (!was_open).then_some(from))
             }
-            Err((_, end)) => Err(end),
+            Err((server, end)) => {
+                let lost = self.pipeline.inspect_closed(&server, Some(&slot));
+                if let Some(trouble) = lost.filter(|trouble| trouble.reason == Reason::OtherCluster) {
+                    return Err(End::Lost(trouble));
+                }
+                Err(end)
+            }
         };
         match (relief, given_up) {
             (Relief::Drain, Ok(opened_from)) => {
@@ -180,13 +196,17 @@ impl Keep {
             );
             return Err(Refusal::Failed(format!("{why}; the database is disabled, and dropping goes on")));
         }
-        let done = self.round(server.system_identifier()).drop_publication().await;
+        let system_identifier = server.system_identifier();
+        let done = self.round(system_identifier).drop_publication(&self.readers(system_identifier)).await;
         let stays = match done.map_err(|diagnosis| failed(&diagnosis.trouble))? {
             Dropped::Gone => {
                 format!(
                     "the slot {slot} and the publication {publication} are gone; nothing of them is left on the server"
                 )
             }
+            Dropped::Read(other) => format!(
+                "the slot {slot} is gone; the publication {publication} stays, since the slot {other} is read through it"
+            ),
             Dropped::Anothers => format!(
                 "the slot {slot} is gone; the publication {publication} stays, since slotd did not make it (DROP PUBLICATION {};)",
                 quote_ident(publication.as_str())

@@ -35,6 +35,7 @@ impl Keep {
         let mut checks = interval_at(Instant::now() + first, period);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (system_identifier, is_standby) = (started.system_identifier(), started.is_of_standby());
+        let (progress, half) = (started.progress(), started.half());
         let declared = Round { database, connector, reporter, made, system_identifier, former: former.cloned() };
         let round = Round { database: &through.database, former: None, ..declared.clone() };
         let streaming = through.run(started, stop);
@@ -78,13 +79,16 @@ impl Keep {
         tokio::pin!(streaming, sync_standby, steady, over, promoted);
         let (mut is_steady, mut is_past) = (false, false);
         let mut blind = Streak::default();
+        let ended = |end, is_past: bool| match end {
+            End::Stopped if is_past && !stop.is_cancelled() => End::Trouble(former::past(database, &through.database)),
+            end => end,
+        };
         loop {
             let mut ask = None;
             tokio::select! {
                 biased;
-                end = &mut streaming => return end,
+                end = &mut streaming => return ended(end, is_past),
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
-                () = former::nothing_in_flight(reporter), if is_past => return End::Trouble(former::past(database, &through.database)),
                 () = &mut promoted => return End::Trouble(was_promoted(database)),
                 () = &mut over => return End::Trouble(over_its_budget(database)),
                 Some(asked) = asks.recv() => ask = Some(asked),
@@ -97,7 +101,8 @@ impl Keep {
                 _ = checks.tick() => {}
                 () = poke.notified() => {}
             }
-            let checking = async {
+            // Boxed, since it is seldom: a stream that is idle holds no memory for it.
+            let checking = Box::pin(async {
                 if let Some(ask) = ask {
                     let outcome = match ask.wish {
                         Wish::Drop => Err(not_disabled()),
@@ -113,16 +118,20 @@ impl Keep {
                 }
                 let consent = Consent::from(database.provision);
                 let needed = match former {
-                    Some(_) => declared.needs_former(consent, false).await?,
+                    Some(_) => {
+                        let durable = reporter.status().positions.durable;
+                        let is_half = half.is_some_and(|half| durable <= Some(half));
+                        declared.needs_former(consent, is_half).await?
+                    }
                     None => None,
                 };
                 let is_past = former.is_some() && needed.is_none();
                 let findings = round.check(consent).await?;
                 Ok((is_past, needed.into_iter().chain(findings).collect::<Vec<_>>()))
-            };
+            });
             let checked = tokio::select! {
                 biased;
-                end = &mut streaming => return end,
+                end = &mut streaming => return ended(end, is_past),
                 diagnosis = &mut sync_standby => return End::Trouble(diagnosis),
                 checked = checking => checked,
             };
@@ -140,7 +149,11 @@ impl Keep {
                 }
             }
             if let Ok((past, findings)) = checked {
-                is_past = past;
+                if past && !is_past {
+                    is_past = true;
+                    // What is half in a sink is numbered by the former publication.
+                    progress.end();
+                }
                 reporter.findings(findings.into_iter().chain(shared(claim, database)).collect());
             }
             reporter.round_done();

@@ -152,3 +152,45 @@ async fn the_state_directory_of_another_user_is_left_to_its_agent() {
         assert!(said.contains("belongs to the user 65534") && said.contains("sudo -u '#65534'"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn apply_without_an_agent_makes_no_slot_that_was_dropped() {
+    let (cluster, dbname, mut slotd) = begin(18).await;
+    assert!(slotd.sigterm().await.success());
+    says(&slotd, &["drop", &dbname, "--yes"], 0).await;
+    says(&slotd, &["apply", &dbname], 0).await;
+    let slots = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()";
+    assert_eq!(cluster.value(&dbname, slots).await.as_deref(), Some("0"));
+}
+
+/// Two slots through one publication: it goes with the second of them, with an agent and without one.
+#[tokio::test]
+async fn a_publication_that_another_slot_is_read_through_stays() {
+    for has_agent in [true, false] {
+        let cluster = Cluster::shared(18);
+        let dbname = cluster.create_database().await;
+        cluster.execute(&dbname, "CREATE TABLE items (id int PRIMARY KEY)").await;
+        let other = format!("{dbname}_b");
+        let entry = format!("{}publication_name = \"app\"\n", cluster.entry(&dbname));
+        let name = |name: &str| format!("name = \"{name}\"");
+        let text = format!("{entry}{}", entry.replacen(&name(&dbname), &name(&other), 1));
+        let mut slotd = Slotd::run(&text);
+        for name in [&dbname, &other] {
+            slotd.await_state(name, "streaming").await;
+        }
+        if !has_agent {
+            assert!(slotd.sigterm().await.success());
+        }
+        let said = says(&slotd, &["drop", &dbname, "--yes"], 0).await;
+        let stays = format!("the publication app stays, since the slot slotd_{other} is read through it");
+        assert!(said.contains(&stays), "{said}");
+        assert_eq!(cluster.value(&dbname, LEFT).await.as_deref(), Some("11"));
+        if has_agent {
+            cluster.execute(&dbname, "INSERT INTO items VALUES (1)").await;
+            slotd.await_acknowledged(cluster, &other).await;
+            assert_eq!(told(&slotd, &other), ["1"]);
+        }
+        says(&slotd, &["drop", &other, "--yes"], 0).await;
+        assert_eq!(cluster.value(&dbname, LEFT).await.as_deref(), Some("00"));
+    }
+}

@@ -324,3 +324,66 @@ async fn a_server_that_is_away_hides_no_other() {
     let unknown = says(&slotd, &["plan", "shopp"], 1).await;
     assert!(unknown.contains("has no database called shopp") && unknown.contains(&dbname), "{unknown}");
 }
+
+/// What is rolled back changes nothing, nor who made it.
+#[tokio::test]
+async fn a_publication_that_could_not_be_made_anew_is_whose_it_was() {
+    let cluster = Cluster::shared(18);
+    for is_ours in [true, false] {
+        let (dbname, mut slotd) = shop(cluster, "").await;
+        if is_ours {
+            slotd.start();
+            slotd.await_state(&dbname, "streaming").await;
+            assert!(slotd.sigterm().await.success());
+        } else {
+            cluster.execute(&dbname, &format!("CREATE PUBLICATION slotd_{dbname} FOR ALL TABLES")).await;
+        }
+        slotd.configure(&format!("{}tables = [\"orders\"]\n", cluster.entry(&dbname)));
+        let holder = cluster.connect(&dbname).await;
+        holder.batch_execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        says(&slotd, &["apply", &dbname, "--recreate-publication", "--yes"], 1).await;
+        holder.batch_execute("ROLLBACK").await.unwrap();
+        if !is_ours {
+            let by_hand = "ALTER PUBLICATION $name OWNER TO postgres; DROP PUBLICATION $name; \
+                           CREATE PUBLICATION $name FOR TABLE orders WITH (publish_via_partition_root = true)";
+            cluster.execute(&dbname, &by_hand.replace("$name", &format!("slotd_{dbname}"))).await;
+        }
+        says(&slotd, &["drop", &dbname, "--yes"], 0).await;
+        let left = cluster.value(&dbname, "SELECT count(*) FROM pg_publication").await;
+        assert_eq!(left.as_deref(), Some(if is_ours { "0" } else { "1" }), "slotd made it: {is_ours}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_slot_is_made_anew_at_the_operators_word_where_the_agent_makes_nothing_by_itself() {
+    let cluster = Cluster::shared(18);
+    let (dbname, mut slotd) = shop(cluster, "provision = \"report\"").await;
+    says(&slotd, &["apply", &dbname], 0).await;
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    cluster.execute(&dbname, "INSERT INTO old VALUES (1)").await;
+    slotd.await_acknowledged(cluster, &dbname).await;
+    assert!(slotd.sigterm().await.success());
+    cluster.execute(&dbname, &format!("SELECT pg_drop_replication_slot('slotd_{dbname}')")).await;
+    slotd.start();
+    slotd.await_state(&dbname, "lost").await;
+    says(&slotd, &["resume", &dbname, "--accept-gap", "--yes"], 0).await;
+    slotd.await_state(&dbname, "streaming").await;
+}
+
+#[tokio::test]
+async fn another_publication_for_a_slot_that_is_not_read_now_is_made_without_a_gap() {
+    let cluster = Cluster::shared(18);
+    let (dbname, mut slotd) = shop(cluster, "").await;
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    cluster.execute(&dbname, "INSERT INTO old VALUES (1)").await;
+    slotd.await_acknowledged(cluster, &dbname).await;
+    let keys = "publication_name = \"another\"\nstatus = \"disabled\"";
+    slotd.configure(&format!("{}{keys}\n", cluster.entry(&dbname)));
+    slotd.sighup();
+    slotd.await_state(&dbname, "disabled").await;
+    says(&slotd, &["apply", &dbname], 0).await;
+    let made = "SELECT count(*) FROM pg_publication WHERE pubname = 'another'";
+    assert_eq!(cluster.value(&dbname, made).await.as_deref(), Some("1"));
+}

@@ -477,3 +477,36 @@ async fn a_transaction_that_is_half_in_the_file_is_ended_through_its_own_publica
         lines.iter().filter(|line| line["metadata"]["table_name"] == "t").map(|line| line["record"]["id"].as_i64());
     assert!(ids.eq((1..=50_000).chain([0]).map(Some)), "every row once, in order");
 }
+
+/// Whatever pokes it while a transaction is under way: what would end the stream in the midst of it waits for its end.
+#[tokio::test]
+async fn a_long_transaction_gets_through_before_another_publication_is_used() {
+    let cluster = Cluster::shared(18);
+    let tables = "CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION another FOR TABLE t";
+    let dbname = database(cluster, tables).await;
+    let entry = cluster.entry(&dbname);
+    let mut slotd = Slotd::run(&entry);
+    slotd.await_state(&dbname, "streaming").await;
+    let behind = "SELECT txid_current(); CHECKPOINT; SELECT count(*) FROM pg_replication_slots s, pg_publication p
+        WHERE s.database = current_database() AND p.pubname = 'another' AND age(p.xmin) <= age(s.catalog_xmin)";
+    cluster.await_value(&dbname, behind, "0").await;
+    assert!(slotd.sigterm().await.success());
+    slotd.set_env("SLOTD_CRASH_AT", "SidecarSynced:3");
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    cluster.execute(&dbname, "INSERT INTO t SELECT generate_series(1, 400000)").await;
+    assert!(!slotd.ended().await.success());
+    slotd.unset_env("SLOTD_CRASH_AT");
+    slotd.configure(&format!("{entry}publication_name = \"another\"\n"));
+    let half = slotd.bytes(&dbname);
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    // Each is a look at once.
+    slotd.sighup();
+    slotd.await_bytes(&dbname, half + 1).await;
+    slotd.sighup();
+    cluster.await_value(&dbname, THROUGH, "\"another\"").await;
+    assert_eq!(slotd.log().matches("retrying, publication: the slot").count(), 1, "{}", slotd.log());
+    let ids = slotd.lines(&dbname).into_iter().map(|line| line["record"]["id"].as_i64());
+    assert!(ids.eq((1..=400_000).map(Some)), "every row once, in order");
+}

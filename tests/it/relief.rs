@@ -1,12 +1,15 @@
 //! No slot that slotd looks after fills a disk unannounced: what `on_disable` and `on_wal_limit` do is done behind a gap
 //! record, and what `on_slot_lost` makes anew is too.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
 
 use futures_util::future::join;
 use serde_json::Value;
 
-use crate::support::{Cluster, Options, Slotd, lsn_of};
+use crate::support::{Cluster, Options, Slotd, SmallDisk, lsn_of};
 
 /// A cluster, a database with a table, and a slotd that has delivered its row 1.
 struct Scene {
@@ -83,6 +86,23 @@ impl Scene {
         let lines = told.split_whitespace().count();
         slotd.await_lines(dbname, lines).await;
         assert_eq!(self.told().trim_end(), told);
+    }
+
+    fn sink_file(&self) -> PathBuf {
+        self.slotd.state_dir().join(format!("changes/{}.jsonl", self.dbname))
+    }
+
+    /// A folder stands where the sink's file was.
+    fn break_sink(&self) {
+        let file = self.sink_file();
+        fs::rename(&file, self.slotd.path("kept")).unwrap();
+        fs::create_dir(file).unwrap();
+    }
+
+    fn mend_sink(&self) {
+        let file = self.sink_file();
+        fs::remove_dir(&file).unwrap();
+        fs::rename(self.slotd.path("kept"), file).unwrap();
     }
 
     /// Both records name one hole: the second ends it where the stream went on.
@@ -314,5 +334,163 @@ async fn wherever_it_dies_while_it_gives_up_there_is_one_hole_and_nothing_outsid
         for pair in gaps.chunks(2) {
             assert_eq!((&pair[0]["from"], &pair[0]["to"]), (&pair[1]["from"], &Value::Null), "{gaps:#?}");
         }
+    }
+}
+
+/// What may not be streamed is somebody else's.
+#[tokio::test]
+async fn a_slot_that_slotd_may_not_use_is_neither_drained_nor_dropped() {
+    let cluster = Cluster::shared(18);
+    let physical = "SELECT pg_create_physical_replication_slot($slot, true)";
+    let mut slots = Vec::new();
+    let mut text = String::new();
+    for (made, elsewhere, keys, why) in [
+        (physical, false, "status = \"disabled\"\non_disable = \"drop\"", "is a physical slot"),
+        (physical, false, "status = \"disabled\"\non_disable = \"drain\"", "is a physical slot"),
+        (
+            "SELECT pg_create_logical_replication_slot($slot, 'test_decoding')",
+            false,
+            "max_retained_wal = \"1kB\"\non_wal_limit = \"drop\"",
+            "uses the plugin test_decoding",
+        ),
+        (
+            "SELECT pg_create_logical_replication_slot($slot, 'pgoutput')",
+            true,
+            "status = \"disabled\"\non_disable = \"drop\"",
+            "belongs to the database postgres",
+        ),
+    ] {
+        let dbname = cluster.create_database().await;
+        let slot = format!("theirs_{dbname}");
+        let place = if elsewhere { "postgres" } else { &dbname };
+        cluster.execute(place, &made.replace("$slot", &format!("'{slot}'"))).await;
+        text.push_str(&format!("{}slot_name = \"{slot}\"\n{keys}\n", cluster.entry(&dbname)));
+        slots.push((dbname, slot, why));
+    }
+    cluster.execute("postgres", "SELECT pg_logical_emit_message(true, 'x', repeat('x', 3000))").await;
+    let stands = |slot: &str| {
+        format!("SELECT restart_lsn || ' ' || active FROM pg_replication_slots WHERE slot_name = '{slot}'")
+    };
+    let mut before = Vec::new();
+    for (_, slot, _) in &slots {
+        before.push(cluster.value("postgres", &stands(slot)).await.unwrap());
+    }
+    let mut slotd = Slotd::run(&text);
+    for ((dbname, slot, why), before) in slots.iter().zip(before) {
+        let told = |health: &Value| {
+            let findings = health["findings"].as_array().into_iter().flatten();
+            findings.map(Value::to_string).any(|it| it.contains("wal_not_freed") && it.contains(why))
+        };
+        slotd.await_until(dbname, told).await;
+        let (status, said) = slotd.command_output(&["drop", dbname, "--yes"]).await;
+        assert!(status.code() == Some(1) && said.contains(why), "{said}");
+        assert_eq!(cluster.value("postgres", &stands(slot)).await, Some(before), "{slot}");
+    }
+    for (_, slot, _) in &slots {
+        cluster.execute("postgres", &format!("SELECT pg_drop_replication_slot('{slot}')")).await;
+    }
+}
+
+/// Whose slot it is was known before the sink broke.
+#[tokio::test]
+async fn a_slot_of_another_cluster_is_not_dropped_while_the_sink_is_broken() {
+    let mut scene = Scene::begin(18, "max_retained_wal = \"1MB\"\non_wal_limit = \"drop\"").await;
+    assert!(scene.slotd.sigterm().await.success());
+    scene.break_sink();
+    let other = Cluster::start(18, &Options { own_identifier: true, ..Options::default() });
+    let Scene { dbname, keys, slotd, .. } = &mut scene;
+    other.execute("postgres", &format!("CREATE DATABASE {dbname}")).await;
+    other.execute(dbname, &format!("SELECT pg_create_logical_replication_slot('slotd_{dbname}', 'pgoutput')")).await;
+    other.execute(dbname, "SELECT pg_logical_emit_message(true, 'x', repeat('x', 3000000))").await;
+    slotd.configure(&format!("{}{keys}\n", other.entry(dbname)));
+    slotd.start();
+    let told = |health: &Value| health["findings"].to_string().contains("wal_not_freed");
+    let health = slotd.await_until(dbname, told).await;
+    assert_eq!((&health["state"], &health["reason"]), (&"lost".into(), &"other_cluster".into()), "{health:#}");
+    let there = "SELECT count(*) FROM pg_replication_slots";
+    assert_eq!(other.value("postgres", there).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_slot_that_could_not_be_dropped_is_dropped_once_the_sink_takes_the_gap() {
+    let cluster = Cluster::start(18, &Options::default());
+    let dbname = cluster.create_database().await;
+    let entry = format!("{}on_disable = \"drop\"\n", cluster.entry(&dbname));
+    let mut slotd = Slotd::new(&entry);
+    let disk = SmallDisk::mount(&slotd.state_dir(), 32);
+    slotd.start();
+    slotd.await_state(&dbname, "streaming").await;
+    disk.fill(31);
+    slotd.configure(&format!("{entry}status = \"disabled\"\n"));
+    slotd.sighup();
+    // The guard has news with its first look, and then no more.
+    let mut rounds = BTreeSet::new();
+    let twice = |health: &Value| {
+        let told = health["findings"].to_string().contains("wal_not_freed");
+        rounds.extend(health["last_round"].as_str().filter(|_| told).map(str::to_owned));
+        rounds.len() == 2
+    };
+    slotd.await_until(&dbname, twice).await;
+    disk.make_room();
+    cluster.await_value("postgres", "SELECT count(*) FROM pg_replication_slots", "0").await;
+}
+
+#[tokio::test]
+async fn a_slot_that_is_made_anew_is_not_judged_by_what_the_one_before_it_retained() {
+    let keys = "max_retained_wal = \"10MB\"\non_wal_limit = \"drop\"\non_slot_lost = \"recreate\"";
+    let mut scene = Scene::begin(18, keys).await;
+    assert!(scene.slotd.sigterm().await.success());
+    scene.break_sink();
+    scene.write_wal(12).await;
+    scene.slotd.start();
+    scene.slotd.await_log(|log| log.contains("dropped the slot")).await;
+    scene.mend_sink();
+    scene.slotd.await_state(&scene.dbname, "streaming").await;
+    // Sooner than the next look at what it retains.
+    scene.cluster.execute("postgres", "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots").await;
+    scene.slotd.await_log(|log| log.matches(": streaming from").count() > 2).await;
+    scene.insert(2).await;
+    scene.await_told("1 )slot_missing 2").await;
+    assert_eq!(scene.slotd.log().matches("dropped the slot").count(), 1, "{}", scene.slotd.log());
+}
+
+#[tokio::test]
+async fn a_slot_that_was_lost_while_it_streamed_is_dropped_at_its_limit_too() {
+    let mut scene = Scene::begin(18, "max_retained_wal = \"10MB\"\non_wal_limit = \"drop\"").await;
+    scene.cluster.execute(&scene.dbname, &format!("DROP PUBLICATION slotd_{}", scene.dbname)).await;
+    scene.insert(2).await;
+    scene.slotd.await_until(&scene.dbname, |health| health["reason"] == "publication_gap").await;
+    scene.write_wal(12).await;
+    scene.cluster.await_value("postgres", "SELECT count(*) FROM pg_replication_slots", "0").await;
+    scene.slotd.await_until(&scene.dbname, |health| health["reason"] == "slot_missing").await;
+    assert_eq!(scene.told(), "1 wal_limit( ");
+}
+
+/// Killed before it acknowledged what the sink has, and then before it discarded anything.
+#[tokio::test]
+async fn a_gap_that_nothing_was_discarded_in_repeats_nothing() {
+    for on_disable in ["drain", "drop"] {
+        let mut scene = Scene::begin(18, &format!("on_disable = \"{on_disable}\"")).await;
+        assert!(scene.slotd.sigterm().await.success());
+        let active = format!("{}{}\n", scene.cluster.entry(&scene.dbname), scene.keys);
+        for (status, point) in [("active", "BatchDurable"), ("disabled", "PositionsSynced")] {
+            scene.slotd.configure(&format!("{active}status = \"{status}\"\n"));
+            scene.slotd.set_env("SLOTD_CRASH_AT", point);
+            scene.slotd.start();
+            if status == "active" {
+                scene.slotd.await_state(&scene.dbname, "streaming").await;
+                scene.insert(2).await;
+            }
+            scene.slotd.ended_at(point).await;
+            scene.slotd.unset_env("SLOTD_CRASH_AT");
+        }
+        assert_eq!(scene.told(), "1 2 disabled( ", "{on_disable}");
+        assert!(scene.slot("slot_name").await.is_some());
+        scene.slotd.configure(&active);
+        scene.slotd.start();
+        scene.slotd.await_state(&scene.dbname, "streaming").await;
+        scene.insert(3).await;
+        scene.await_told("1 2 disabled( )disabled 3").await;
+        scene.one_hole();
     }
 }

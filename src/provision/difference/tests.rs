@@ -85,6 +85,26 @@ fn each_difference_has_its_words_and_its_statement() {
             "",
             vec![],
         ),
+        // Parentheses and spaces in quotes are none of SQL's.
+        (
+            "tables = [{ name = \"orders\", where = \"(x = '(') or (y = ')')\" }]",
+            publication(vec![published("orders", None, Some("((a = '('::text) OR (b = ')'::text))"))]),
+            "TABLE public.orders WHERE ((a = '('::text) OR (b = ')'::text)) where \
+             TABLE public.orders WHERE ((x = '(') or (y = ')')) is declared",
+            set("TABLE public.orders WHERE ((x = '(') or (y = ')'))"),
+        ),
+        (
+            "tables = [{ name = \"orders\", where = \"(x = '(') or (y = ')')\" }]",
+            publication(vec![published("orders", None, Some("((x = '(') or (y = ')'))"))]),
+            "",
+            vec![],
+        ),
+        (
+            "tables = [{ name = \"orders\", where = \"note = 'a  b'\" }]",
+            publication(vec![published("orders", None, Some("(note = 'a b')"))]),
+            "TABLE public.orders WHERE (note = 'a b') where TABLE public.orders WHERE (note = 'a  b') is declared",
+            set("TABLE public.orders WHERE (note = 'a  b')"),
+        ),
         (
             "schemas = [\"sales\"]",
             PublicationFacts { schemas: vec!["old".to_owned()], ..publication(vec![orders()]) },

@@ -297,7 +297,7 @@ fn a_transaction_that_is_half_in_the_sink_goes_on_through_its_own_publication() 
 fn what_was_given_up_ends_where_the_slot_stands_unless_it_is_lost_for_another_reason() {
     let open = OpenGap { from: Lsn(80), reason: "disabled".to_owned(), dropped: false };
     let mut given_up = standing(None, Some(90));
-    given_up.record.as_mut().unwrap().open_gap = Some(open);
+    given_up.record.as_mut().unwrap().open_gap = Some(open.clone());
     for confirmed in [90, 500] {
         let close = Judgement::Close { from: Lsn(80), reason: "disabled".to_owned() };
         assert_eq!(World { confirmed, ..World::default() }.judge(&given_up), close);
@@ -308,4 +308,17 @@ fn what_was_given_up_ends_where_the_slot_stands_unless_it_is_lost_for_another_re
     assert_eq!(World::default().reason(&bare), Reason::SinkBehind, "its files were taken away");
     given_up.record.as_mut().unwrap().system_identifier = 8;
     assert_eq!(World::default().reason(&given_up), Reason::OtherCluster);
+
+    // The sink is ahead of the slot, and nothing was discarded yet.
+    let mut ahead = standing(Some(whole(70, 80)), Some(60));
+    ahead.record.as_mut().unwrap().open_gap = Some(open);
+    for confirmed in [60, 80] {
+        let judgement = World { confirmed, ..World::default() }.judge(&ahead);
+        assert!(matches!(judgement, Judgement::Resume { held: Some(_), .. }), "{judgement:?}");
+    }
+    assert!(matches!(World { confirmed: 90, ..World::default() }.judge(&ahead), Judgement::Close { .. }));
+    // It was lost, so the record begins anew with its slot.
+    ahead = Standing { cursor: None, ..ahead };
+    ahead.record.as_mut().unwrap().cursor = None;
+    assert!(matches!(World { confirmed: 60, ..World::default() }.judge(&ahead), Judgement::Close { .. }));
 }
