@@ -311,12 +311,12 @@ fn paths_start_where_they_should() {
 fn the_state_directory_may_be_systemds() {
     let state = |root, text| {
         let env = |name: &str| (name == "STATE_DIRECTORY").then(|| "/given".to_owned());
-        parse_in(Path::new("a"), text, Surroundings::of(&env, root)).unwrap().agent.state_dir
+        parse_in(Path::new("a"), text, Surroundings::of(&env, root), &NoFiles).unwrap().agent.state_dir
     };
     assert_eq!(state(true, ""), Path::new("/given"));
     assert_eq!(state(false, ""), Path::new("/given"));
     assert_eq!(state(false, "[agent]\nstate_dir = \"/key\""), Path::new("/key"));
-    let nowhere = parse_in(Path::new("a.toml"), "", Surroundings::of(&|_| None, false)).unwrap_err();
+    let nowhere = parse_in(Path::new("a.toml"), "", Surroundings::of(&|_| None, false), &NoFiles).unwrap_err();
     insta::assert_snapshot!(nowhere.render(Style::Plain), @r#"
     error: there is no place for the state: neither `state_dir` nor a home is known
     --> a.toml
@@ -365,7 +365,7 @@ fn the_reference_is_right_in_what_it_comments_out() {
     assert_eq!((on.databases.len(), on.sinks.len()), (2, 2));
 
     let (path, text) = in_repository("slotd.toml");
-    let off = parse_in(&path, &text, Surroundings::of(&env, true)).unwrap();
+    let off = parse_in(&path, &text, Surroundings::of(&env, true), &NoFiles).unwrap();
     assert_eq!((&on.agent, &on.http), (&off.agent, &off.http), "what is commented out is not the default");
     assert_eq!(on.sinks[&sink("changes")], off.sinks[&sink("changes")]);
     let (on, off) = (&on.databases[0], &off.databases[0]);
