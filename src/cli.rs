@@ -56,7 +56,7 @@ Exit status: 0 nothing is wrong; with --connect: 1 something stands in the way,
 const CONFIG_EXAMPLES: &str = "\
 Examples:
   slotd config show -c slotd.toml         every value, and behind it the file and line that it comes from
-  slotd config show | grep -v default     what the files say, without what they leave out
+  slotd config show | grep -v '# default'  what the files say, without what they leave out
 
 Exit status: 0 it is shown; 78 the file is wrong.";
 
@@ -130,7 +130,7 @@ enum Command {
         #[command(flatten)]
         file: FileArg,
     },
-    /// Read the file and show every mistake in it; with --connect, all that will fail on the servers too
+    /// Read the file, with those it includes, and show every mistake; with --connect, all that will fail on the servers too
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
         /// Connect as the agent does, and say what stands in the way (!) and what is to be mended (?)

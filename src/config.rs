@@ -1,11 +1,12 @@
 //! What is wished: the file, typed and with its defaults in place.
 //!
-//! [`load`] reads a file into a [`Config`] or into all of its mistakes at once. A `Config` holds nothing that could
-//! still be wrong without asking a server; other rooms never see TOML.
+//! [`load`] reads a file, and those that it includes, into a [`Config`] or into all of their mistakes at once. A `Config`
+//! holds nothing that could still be wrong without asking a server; other rooms never see TOML.
 //!
 //! A file goes through these hands: `include` finds the others, `source` gives all of them one space of offsets, `text`
 //! knows what of each may be shown, `read` gathers mistakes, `table` looks keys up, there and in `defaults`, and `file`,
-//! `sinks`, `database`, `connection`, `tls` and `across` say what the keys mean.
+//! `sinks`, `database`, `connection`, `tls` and `across` say what the keys mean. `show` prints what comes of it, each value
+//! with its origin.
 
 mod across;
 mod connection;

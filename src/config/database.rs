@@ -203,7 +203,7 @@ fn entry(name: Option<At<DatabaseName>>, table: &Table<'_>, with: &With<'_, '_>)
 /// Where the slot is, and where the primary is if that is elsewhere.
 fn source(table: &Table<'_>, at: &Table<'_>) -> Option<(Reached, Option<Reached>)> {
     let slot_on = at.choice("slot_on", &[("replica", SlotOn::Replica), ("primary", SlotOn::Primary)]);
-    let origins_of = |table: &Table<'_>| Origins::of(table, &[keys::CONNECTION]).with_url();
+    let origins_of = |table: &Table<'_>| Origins::of(table, &[keys::CONNECTION]).with_url(table);
     let replica = Reached { connection: connection(table)?, origins: origins_of(table) };
     let Some(span) = table.key("primary") else {
         // One of [defaults] is for those that have a primary.

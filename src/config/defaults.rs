@@ -25,7 +25,7 @@ pub(super) fn defaults<'a>(top: &Table<'a>) -> Table<'a> {
             table.reader().error(&span, wrong.hint(*hint));
         }
     }
-    table.as_defaults(keys::OWN)
+    table.into_defaults(keys::OWN)
 }
 
 /// What a database takes from `[defaults]`.

@@ -118,7 +118,7 @@ fn read_in<T>(
     let mut others: Vec<_> = files.iter().map(|(path, text)| source.read(path, text)).collect();
     let documents = std::iter::once(&mut main).chain(&mut others);
     let syntax = documents.flat_map(|document| std::mem::take(&mut document.syntax)).collect();
-    let unsure = !drafts.is_empty();
+    let unsure = !drafts.is_empty() || source.any_is_partial();
     let reader = Reader::new(&source, here.env(), drafts, unsure);
 
     let table = |document| Table::new(&reader, "", document, &[keys::TOP]);

@@ -48,57 +48,77 @@ pub(super) struct Disk;
 pub(super) struct NoFiles;
 
 /// The files that a main file includes, in order.
-#[derive(Default)]
 pub(super) struct Included {
     pub(super) files: Vec<(PathBuf, Zeroizing<String>)>,
     /// What is wrong with `include`, and with files that can't be read.
     pub(super) drafts: Vec<Draft>,
 }
 
-/// Reads the files that the file `path`, which is `main`, includes.
+/// An entry of `include`.
+#[derive(PartialEq)]
+enum Named {
+    File(PathBuf),
+    /// In the form that [`Files::matching`] takes.
+    Pattern(String),
+}
+
+/// Reads the files that `main` includes, the first file of `source`.
 pub(super) fn included(source: &Source<'_>, main: &Document<'_>, env: Env<'_>, files: &dyn Files) -> Included {
     let reader = Reader::new(source, env, Vec::new(), false);
-    let mut included = Vec::new();
-    let mut known = BTreeSet::from([files.identity(reader.main())]);
-    let top = Table::any(&reader, &main.root);
-    for At { value: pattern, span } in top.each(KEY, pattern_in(reader.main())) {
-        let mut each = |path: PathBuf| -> Result<(), Wrong> {
-            let identity = files.identity(&path);
-            if identity == files.identity(reader.main()) {
-                let wrong = Wrong::new("the main file would include itself");
-                return Err(wrong.hint("keep the others in a folder of their own, as in \"conf.d/*.toml\""));
-            }
-            if known.insert(identity) {
-                let text = files.read(&path).map_err(|error| unreadable(&path, &error))?;
-                included.push((path, text));
-            }
-            Ok(())
+    let mut reached = Reached { files, main: files.identity(source.main()), known: BTreeSet::new(), texts: Vec::new() };
+    for At { value, span } in Table::any(&reader, &main.root).each(KEY, |text| named(source.main(), text)) {
+        let found = match value {
+            Named::File(path) => Ok(vec![path]),
+            Named::Pattern(pattern) => files.matching(&pattern),
         };
-        let found = if is_pattern(&pattern) { files.matching(&pattern) } else { Ok(vec![PathBuf::from(pattern)]) };
-        let outcomes = found.map_or_else(|wrong| vec![Err(wrong)], |paths| paths.into_iter().map(&mut each).collect());
-        for wrong in outcomes.into_iter().filter_map(Result::err) {
-            reader.error(&span, for_key(KEY, wrong));
-        }
+        let wrong: Vec<_> = match found {
+            Ok(paths) => paths.into_iter().filter_map(|path| reached.reach(path).err()).collect(),
+            Err(wrong) => vec![wrong],
+        };
+        wrong.into_iter().for_each(|wrong| reader.error(&span, for_key(KEY, wrong)));
     }
-    Included { files: included, drafts: reader.into_drafts() }
+    Included { files: reached.texts, drafts: reader.into_drafts() }
 }
 
-/// Reads a pattern of the file `main`: a relative one starts at its folder, whose own name is no pattern.
-fn pattern_in(main: &Path) -> impl Fn(&str) -> Result<String, Wrong> {
-    let folder = main.parent().map_or_else(PathBuf::new, Path::to_owned);
-    move |text| {
-        let path = path_in(&folder, text)?;
-        let utf8 = || Wrong::new("the folder of this file has a name that is not UTF-8").hint("rename the folder");
-        if !is_pattern(text) || Path::new(text).is_absolute() {
-            return path.into_os_string().into_string().map_err(|_| utf8());
-        }
-        let folder = folder.to_str().ok_or_else(utf8)?;
-        Ok(Path::new(&Pattern::escape(folder)).join(text).to_string_lossy().into_owned())
+/// Reads an entry in the file `main`: a relative one starts at its folder.
+fn named(main: &Path, text: &str) -> Result<Named, Wrong> {
+    let folder = main.parent().unwrap_or(Path::new(""));
+    let path = path_in(folder, text)?;
+    if !text.contains(['*', '?', '[']) {
+        return Ok(Named::File(path));
     }
+    if Path::new(text).is_absolute() {
+        return Ok(Named::Pattern(text.to_owned()));
+    }
+    let folder = folder.to_str().ok_or_else(|| Wrong::new("the folder of this file has a name that is not UTF-8"))?;
+    // The folder's own name is no pattern, whatever is in it.
+    let pattern = Path::new(&Pattern::escape(folder)).join(text);
+    Ok(Named::Pattern(pattern.to_string_lossy().into_owned()))
 }
 
-fn is_pattern(text: &str) -> bool {
-    text.contains(['*', '?', '['])
+/// What was reached so far.
+struct Reached<'a> {
+    files: &'a dyn Files,
+    /// The main file's identity, and those of the others.
+    main: PathBuf,
+    known: BTreeSet<PathBuf>,
+    texts: Vec<(PathBuf, Zeroizing<String>)>,
+}
+
+impl Reached<'_> {
+    /// Reads the file `path`, unless it was read already.
+    fn reach(&mut self, path: PathBuf) -> Result<(), Wrong> {
+        let identity = self.files.identity(&path);
+        if identity == self.main {
+            let wrong = Wrong::new("the main file would include itself");
+            return Err(wrong.hint("keep the others in a folder of their own, as in \"conf.d/*.toml\""));
+        }
+        if self.known.insert(identity) {
+            let text = self.files.read(&path).map_err(|error| unreadable(&path, &error))?;
+            self.texts.push((path, text));
+        }
+        Ok(())
+    }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Wrong {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::connection::IN_URL;
 use super::table::Table;
+use super::url::url;
 
 /// The keys of a table that stand in a file, be it in `[defaults]`, each with the offset of its key there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,12 +17,15 @@ impl Origins {
         Self(keys.filter_map(|key| Some((key, table.key(key)?.start))).collect())
     }
 
-    /// What a `url` says stands there.
-    pub(super) fn with_url(mut self) -> Self {
-        if let Some(url) = self.get("url") {
-            for key in IN_URL {
-                self.0.entry(key).or_insert(url);
-            }
+    /// What the `url` of `table` says stands there.
+    pub(super) fn with_url(mut self, table: &Table<'_>) -> Self {
+        let Some(given) = table.raw("url") else { return self };
+        let at = given.span.start;
+        let has_password = url(given.value, table.reader().env()).is_ok_and(|url| url.password.is_some());
+        // It names one host.
+        let says = |key: &&&str| **key != "hosts" && (has_password || **key != "password");
+        for key in IN_URL.iter().filter(says) {
+            self.0.insert(key, at);
         }
         self
     }

@@ -29,7 +29,7 @@ type Keys = Vec<(&'static str, Line)>;
 pub(super) fn show(source: &Source<'_>, parts: &Parts) -> String {
     let mut lines = Lines::new(source);
     let main = source.main();
-    lines.comment(&format!("What {} says, with all defaults; behind each value, where it stands.", main.display()));
+    lines.comment(&format!("What {} says; behind each value, where it stands.", main.display()));
     for included in source.included() {
         lines.comment(&format!("include: {}", lines.name(included)));
     }
@@ -105,7 +105,7 @@ fn file(file: &FileSinkConfig) -> Keys {
 }
 
 fn connection(to: &Connection) -> Keys {
-    let none = || Line::words("none");
+    let none = || Line::void("none");
     let (password, password_file) = match &to.password {
         Password::None => (none(), none()),
         Password::Value(_) => (text(MASK), none()),
@@ -115,9 +115,17 @@ fn connection(to: &Connection) -> Keys {
         ChannelBinding::Prefer => "prefer",
         ChannelBinding::Require => "require",
     };
+    let (hostname, port, hosts) = match to.servers().as_slice() {
+        [_] => (text(&to.host.to_string()), Line::value(to.port.to_string()), none()),
+        several => {
+            let servers = several.iter().map(|server| values::quoted(&server.to_string()));
+            (Line::void("the one of hosts that is the primary"), Line::void("in hosts"), list(servers))
+        }
+    };
     let mut keys = vec![
-        ("hostname", text(&to.host.to_string())),
-        ("port", Line::value(to.port.to_string())),
+        ("hostname", hostname),
+        ("port", port),
+        ("hosts", hosts),
         ("database", text(&to.database)),
         ("username", text(&to.username)),
         ("password", password),
@@ -127,7 +135,7 @@ fn connection(to: &Connection) -> Keys {
     ];
     let trust = to.tls.as_ref().and_then(|tls| tls.mode.trust());
     let client_cert = to.tls.as_ref().and_then(|tls| tls.client_cert.as_ref());
-    let file = |file: Option<&PathBuf>, absent| file.map_or_else(|| Line::words(absent), |file| path(file));
+    let file = |file: Option<&PathBuf>, absent| file.map_or_else(|| Line::void(absent), |file| path(file));
     let mode = to.tls.as_ref().map(|tls| match tls.mode {
         SslMode::Require => "require",
         SslMode::VerifyCa(_) => "verify-ca",
@@ -137,8 +145,12 @@ fn connection(to: &Connection) -> Keys {
         SslNegotiation::Postgres => "postgres",
         SslNegotiation::Direct => "direct",
     });
-    let of_tls = |word: Option<&str>| word.map_or_else(|| Line::words("no TLS"), text);
-    let roots = if trust.is_some() { "the system's roots" } else { "nothing is verified" };
+    let of_tls = |word: Option<&str>| word.map_or_else(|| Line::void("no TLS"), text);
+    let roots = match (&to.tls, trust) {
+        (None, _) => "no TLS",
+        (Some(_), None) => "nothing is verified",
+        (Some(_), Some(_)) => "the system's roots",
+    };
     keys.extend([
         ("ssl_mode", of_tls(mode)),
         ("ssl_root_cert", file(trust.and_then(|trust| trust.root_cert.as_ref()), roots)),
@@ -156,26 +168,26 @@ fn slot(database: &Database, origins: &Origins) -> Keys {
     let moved = database.primary.is_none() && origins.get("primary").is_some();
     let (slot_on, primary) = match (&database.primary, moved) {
         (Some(_), _) => (text("replica"), Line::words("below")),
-        (None, true) => (Line::words("\"primary\", which is the server above"), Line::words("the server above")),
-        (None, false) => (Line::words("no primary"), Line::words("none")),
+        (None, true) => (Line::words("\"primary\", the server above"), Line::words("the server above")),
+        (None, false) => (Line::void("no primary"), Line::void("none")),
     };
     let status = match database.status {
         Status::Active => "active",
         Status::Disabled => "disabled",
     };
     let (tables, schemas) = match &database.scope {
-        None => (Line::words("all, or those of a publication that exists"), Line::words("none")),
+        None => (Line::words("all, or as a publication has"), Line::void("none")),
         // No file says so: it is what silence means.
-        Some(Scope::AllTables) => (Line::words("all"), Line::words("none")),
-        Some(Scope::Tables(tables)) => (list(tables.iter().map(values::table)), Line::words("none")),
+        Some(Scope::AllTables) => (Line::words("all"), Line::void("none")),
+        Some(Scope::Tables(tables)) => (list(tables.iter().map(values::table)), Line::void("none")),
         Some(Scope::Schemas(schemas)) => {
-            (Line::words("all of the schemas"), list(schemas.iter().map(|name| values::quoted(&quote_ident(name)))))
+            (Line::void("all of the schemas"), list(schemas.iter().map(|name| values::quoted(&quote_ident(name)))))
         }
     };
     let as_is = |words| move || Line::words(words);
-    let every = "all four, or what a publication that exists has";
+    let every = "all, or as a publication has";
     let budget = match database.max_retained_wal {
-        Budget::Server => Line::words("the server's max_slot_wal_keep_size, or 10GB"),
+        Budget::Server => Line::words("the server's, or 10GB"),
         Budget::Bytes(bytes) => values::size(bytes),
     };
     let root = database.publish_via_partition_root.map(flag);
@@ -188,8 +200,8 @@ fn slot(database: &Database, origins: &Origins) -> Keys {
         ("tables", tables),
         ("schemas", schemas),
         ("publish", database.publish.map_or_else(as_is(every), |publish| text(&publish.operations()))),
-        ("publish_via_partition_root", root.unwrap_or_else(as_is("true, or as a publication that exists"))),
-        ("publish_generated_columns", generated.unwrap_or_else(as_is("as the server does by itself"))),
+        ("publish_via_partition_root", root.unwrap_or_else(as_is("true, or as a publication has"))),
+        ("publish_generated_columns", generated.unwrap_or_else(as_is("as the server does"))),
         ("sink", list(database.sinks.iter().map(|name| values::quoted(name.as_str())))),
         ("provision", word(Provision::ALL, database.provision)),
         ("max_retained_wal", budget),
@@ -198,6 +210,7 @@ fn slot(database: &Database, origins: &Origins) -> Keys {
         ("on_slot_lost", word(OnSlotLost::ALL, database.on_slot_lost)),
         ("allow_no_identity", list(database.allow_no_identity.iter().map(|table| values::quoted(&table.to_string())))),
         ("allow_sync_standby", flag(database.allow_sync_standby)),
+        ("failover", flag(database.failover)),
         ("primary", primary),
     ]
 }

@@ -88,6 +88,11 @@ impl<'a> Source<'a> {
         [self.files.first(), self.file_at(offset)].into_iter().flatten().any(|file| file.text.is_partial())
     }
 
+    /// Whether parts of any file could not be read.
+    pub(super) fn any_is_partial(&self) -> bool {
+        self.files.iter().any(|file| file.text.is_partial())
+    }
+
     /// What stands at `span`.
     pub(super) fn get(&self, span: &Range<usize>) -> Option<&'a str> {
         let file = self.file_at(span.start)?;

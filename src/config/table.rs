@@ -83,7 +83,7 @@ impl<'a> Table<'a> {
     }
 
     /// As `[defaults]`, of which the databases take what they are silent about, and never what is `refused`.
-    pub(super) fn as_defaults(self, refused: &'static [(&'static str, &'static str)]) -> Self {
+    pub(super) fn into_defaults(self, refused: &'static [(&'static str, &'static str)]) -> Self {
         if let Some(table) = self.table {
             self.reader.share(table, self.span.clone());
         }

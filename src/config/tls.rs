@@ -129,9 +129,9 @@ pub(super) fn channel_binding(
             let hint = if passwordless { format!("give `password_file`, or {without}") } else { without.to_owned() };
             let wrong = wrong.hint(hint);
             if passwordless {
-                table.reader().absent(&given.span, wrong)
+                table.reader().absent(&given.span, wrong);
             } else {
-                table.reader().error(&given.span, wrong)
+                table.reader().error(&given.span, wrong);
             }
         }
     }

@@ -91,25 +91,23 @@ async fn files_that_are_included_are_read_again_and_a_wrong_one_changes_nothing(
     let (first, second) = (cluster.create_database().await, cluster.create_database().await);
     let mut slotd = Slotd::new("");
     std::fs::create_dir(slotd.path("conf.d")).unwrap();
-    let main = |defaults: &str| {
-        let listen = "http.listen = \"127.0.0.1:0\"\n";
-        std::fs::write(slotd.config_path(), format!("include = [\"conf.d/*.toml\"]\n{listen}{defaults}")).unwrap();
-    };
-    main("");
-    let put = |name: &str, text: &str| std::fs::write(slotd.path("conf.d").join(name), text).unwrap();
-    let (first_file, second_file) = (slotd.path("conf.d/1.toml"), slotd.path("conf.d/2.toml"));
-    put("1.toml", &cluster.entry(&first));
+    let (main, folder) = (slotd.config_path(), slotd.path("conf.d"));
+    let write = |path: &std::path::Path, text: &str| std::fs::write(path, text).unwrap();
+    let head = "include = [\"conf.d/*.toml\"]\nhttp.listen = \"127.0.0.1:0\"\n";
+    let (first_file, second_file) = (folder.join("1.toml"), folder.join("2.toml"));
+    write(&main, head);
+    write(&first_file, &cluster.entry(&first));
     slotd.start();
     slotd.await_state(&first, "streaming").await;
 
     // A new file.
-    std::fs::write(&second_file, cluster.entry(&second)).unwrap();
+    write(&second_file, &cluster.entry(&second));
     let (status, said) = slotd.command_output(&["reload"]).await;
     assert!(status.success() && said.contains("1 database"), "{said}");
     slotd.await_state(&second, "streaming").await;
 
     // A wrong one.
-    std::fs::write(&second_file, format!("{}prot = 1\n", cluster.entry(&second))).unwrap();
+    write(&second_file, &format!("{}prot = 1\n", cluster.entry(&second)));
     let (status, said) = slotd.command_output(&["reload"]).await;
     assert_eq!(status.code(), Some(78), "{said}");
     assert!(said.contains("conf.d/2.toml:") && said.contains("prot = "), "{said}");
@@ -125,12 +123,12 @@ async fn files_that_are_included_are_read_again_and_a_wrong_one_changes_nothing(
 
     // A changed one, one that is gone, and another of [defaults].
     std::fs::remove_file(&second_file).unwrap();
-    std::fs::write(&first_file, format!("{}publish = \"insert\"\n", cluster.entry(&first))).unwrap();
+    write(&first_file, &format!("{}publish = \"insert\"\n", cluster.entry(&first)));
     let (status, said) = slotd.command_output(&["reload"]).await;
     assert!(status.success(), "{said}");
     assert_eq!(troubles(&slotd).await, [""; 0]);
     assert!(slotd.health(&second).await["state"].is_null());
-    main("[defaults]\nstatus = \"disabled\"\n");
+    write(&main, &format!("{head}[defaults]\nstatus = \"disabled\"\n"));
     let (status, said) = slotd.command_output(&["reload"]).await;
     assert!(status.success(), "{said}");
     slotd.await_state(&first, "disabled").await;

@@ -18,6 +18,8 @@ pub(super) enum Line {
     List(Vec<String>),
     /// In words, since no value of the key says it.
     Words(&'static str),
+    /// Nothing, whatever the key says: why, in words.
+    Void(&'static str),
 }
 
 impl Line {
@@ -27,6 +29,10 @@ impl Line {
 
     pub(super) const fn words(words: &'static str) -> Self {
         Self::Words(words)
+    }
+
+    pub(super) const fn void(words: &'static str) -> Self {
+        Self::Void(words)
     }
 }
 
@@ -59,6 +65,10 @@ impl<'a> Lines<'a> {
             match line {
                 Line::Value(toml) => self.told(&format!("{key} = {toml}"), &origin),
                 Line::Words(words) => self.told(&format!("# {key}: {words}"), &origin),
+                Line::Void(words) if origins.get(key).is_some() => {
+                    self.told(&format!("# {key}: {words}"), &format!("not from {origin}"));
+                }
+                Line::Void(words) => self.told(&format!("# {key}: {words}"), &origin),
                 Line::List(items) => {
                     let whole = format!("{key} = [{}]", items.join(", "));
                     if width(&whole) + 4 + width(&origin) <= WIDTH {

@@ -84,6 +84,14 @@ fn a_primary_of_all_is_that_of_those_on_their_replica() {
     let slot_on = format!("slot_on = \"primary\"\n{defaults}");
     assert_eq!(one(&of(&slot_on, "")).connection.host, Host::Name("first".to_owned()));
     assert_eq!(one(&of(&slot_on, "hostname = \"alone\"")).connection.host, Host::Name("alone".to_owned()));
+    let hosts = one(&of(&defaults, "hosts = [\"a\", \"b\"]"));
+    assert_eq!((hosts.connection.servers().len(), &hosts.primary), (2, &None));
+    let by_hosts = one(&of(&WHERE.replace("hostname = \"db\"", "hosts = [\"{name}-a\", \"{name}-b:1\"]"), ""));
+    assert_eq!(by_hosts.connection.servers()[1].to_string(), "shop.eu-b:1");
+    let hosts = WHERE.replace("hostname = \"db\"", "hosts = [\"a\", \"b\"]");
+    assert_eq!(one(&of(&hosts, "hostname = \"c\"")).connection.servers().len(), 1);
+    let failover = format!("{WHERE}failover = true\n");
+    assert!(one(&of(&failover, "")).failover && !one(&of(&failover, "primary = { hostname = \"p\" }")).failover);
     let own = one(&of(
         "channel_binding = \"require\"",
         "url = \"postgresql://u:p@db/d\"\nprimary = { hostname = \"first\" }",
@@ -119,9 +127,21 @@ fn a_mistake_in_defaults_is_shown_once() {
 #[test]
 fn what_is_right_in_defaults_and_wrong_for_a_database_is_shown_with_the_first_of_them() {
     let defaults = "hostname = \"10.0.0.1\"\nusername = \"u\"\nchannel_binding = \"require\"\nssl_mode = \"require\"\n\
-                    slot_name = \"{name}_with_a_tail_that_makes_it_far_longer_than_postgres_can_take_it\"\n";
+                    slot_name = \"{name}_with_a_tail_that_makes_it_longer_than_postgres_can_take\"\n";
     let text = format!("{}ssl_root_cert = \"c\"\nipv6 = true\n", two(defaults));
-    insta::assert_snapshot!(shown(&text));
+    insta::assert_snapshot!(shown(&text.replace("name = \"b\"", "name = \"longer_name\"")));
+}
+
+#[test]
+fn a_warning_of_defaults_is_given_once() {
+    let config = good(&two("hostname = \"db\"\nusername = \"u\"\nssl = false\n"));
+    assert_eq!(config.warnings.len(), 1);
+    let config = good(&two("hostname = \"{name}\"\nusername = \"u\"\nssl = false\n").replacen(
+        "\ndatabase",
+        "\nssl = true\ndatabase",
+        1,
+    ));
+    assert_eq!(config.warnings.len(), 1);
 }
 
 #[test]

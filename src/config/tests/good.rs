@@ -361,7 +361,8 @@ fn reference_switched_on() -> (PathBuf, String) {
 fn the_reference_is_right_in_what_it_comments_out() {
     let (path, text) = reference_switched_on();
     let env = |name: &str| (name == "WAREHOUSE_PASSWORD").then(|| "x".to_owned());
-    let on = parse(&path, &text, &env).unwrap_or_else(|mistakes| panic!("{}", mistakes.render(Style::Plain)));
+    let on = parse_in(&path, &text, Surroundings::of(&env, true), &Beside(&[]));
+    let on = on.unwrap_or_else(|mistakes| panic!("{}", mistakes.render(Style::Plain)));
     assert_eq!((on.databases.len(), on.sinks.len()), (2, 2));
 
     let (path, text) = in_repository("slotd.toml");
@@ -377,12 +378,24 @@ fn the_reference_is_right_in_what_it_comments_out() {
 fn the_reference_names_every_key() {
     use crate::config::keys;
     let (_, text) = reference_switched_on();
-    for key in [keys::AGENT, keys::HTTP, keys::SINK, keys::DATABASE, keys::CONNECTION, keys::SLOT].concat() {
+    for key in
+        [keys::INCLUDE, keys::AGENT, keys::HTTP, keys::SINK, keys::DATABASE, keys::CONNECTION, keys::SLOT].concat()
+    {
         let beside = ["hosts", "password", "schemas"].contains(&key);
         let named = text
             .lines()
             .any(|line| line.starts_with(&format!("{key} = ")) || (beside && line.contains(&format!("or {key} = "))));
         assert!(named, "{key}");
+    }
+    let tables = ["[agent]", "[http]", "[defaults]", "[sinks.", "[[postgres_databases]]"];
+    assert_eq!(tables.len() + keys::INCLUDE.len(), keys::TOP.len());
+    for table in tables {
+        assert!(text.lines().any(|line| line.starts_with(table)), "{table}");
+    }
+    // Where the database's name is filled in.
+    for (key, _) in keys::FILLED {
+        let line = text.lines().find(|line| line.starts_with("# {name} stands")).unwrap();
+        assert!(line.contains(key), "{key}: {line}");
     }
 }
 

@@ -22,7 +22,7 @@ fn databases_and_sinks_of_all_files_are_one_configuration() {
     let config = good_with(&format!("{ALL}{}", entry("main", "sink = [\"archive\", \"changes\"]")), &files);
     assert_eq!(names(&config), ["main", "a", "b"]);
     let archive = SinkName::new("archive").unwrap();
-    assert_eq!(config.databases[1].sinks, [archive.clone()]);
+    assert_eq!(config.databases[1].sinks, std::slice::from_ref(&archive));
     assert!(config.sinks.contains_key(&archive));
 }
 
@@ -65,6 +65,11 @@ fn what_can_not_be_included_is_shown_at_its_place() {
     let main = "include = [\"gone.toml\"]\n[[postgres_databases]]\nname = \"a\"\nsink = \"there\"\n";
     let shown = shown_of(main, read_with(main, &[]));
     assert!(!shown.contains("no such sink"), "it may stand in the file that is gone: {shown}");
+    let shown = shown_of(
+        ALL,
+        read_with(ALL, &[("conf.d/1.toml", &entry("a", "sink = \"x\"")), ("conf.d/2.toml", "[sinks.x\n")]),
+    );
+    assert!(!shown.contains("no such sink"), "it may stand in the file that is broken: {shown}");
 }
 
 #[test]
@@ -125,6 +130,10 @@ fn a_file_that_is_reached_twice_is_read_once() {
     assert_eq!(names(&config.unwrap()), ["b", "a"]);
     symlink("a.toml", folder.path().join("conf.d/c.toml")).unwrap();
     assert_eq!(names(&load(&folder.path().join("slotd.toml")).unwrap()), ["b", "a"]);
+    let absolute = folder.path().join("conf.d/*.toml").display().to_string();
+    fs::write(folder.path().join("slotd.toml"), format!("include = [\"{absolute}\", \"conf.d/c.toml\"]\n{STATE}"))
+        .unwrap();
+    assert_eq!(names(&load(&folder.path().join("slotd.toml")).unwrap()), ["a", "b"]);
 }
 
 #[test]
@@ -154,6 +163,8 @@ fn a_folder_whose_name_looks_like_a_pattern_is_no_pattern() {
     fs::create_dir_all(folder.join("conf.d")).unwrap();
     fs::write(folder.join("conf.d/a.toml"), entry("a", "")).unwrap();
     fs::write(folder.join("slotd.toml"), format!("{ALL}{STATE}")).unwrap();
+    assert_eq!(names(&load(&folder.join("slotd.toml")).unwrap()), ["a"]);
+    fs::write(folder.join("slotd.toml"), format!("include = [\"conf.d/a.toml\"]\n{STATE}")).unwrap();
     assert_eq!(names(&load(&folder.join("slotd.toml")).unwrap()), ["a"]);
 }
 

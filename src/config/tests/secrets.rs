@@ -175,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_panics(text in "([a-z=\"'\\[\\]{}#$\n .]|url|name|password|sinks|agent|postgres_databases){0,40}|\\PC*") {
+    fn nothing_panics(text in "([a-z=\"'\\[\\]{}#$\n .]|url|name|password|sinks|agent|postgres_databases|defaults|include|\\{name\\}){0,40}|\\PC*") {
         let _ = parse(Path::new("x.toml"), &text, &|_| None);
     }
 }

@@ -55,6 +55,13 @@ allow_no_identity = ["log.lines", "log.with_a_name_that_is_rather_long", "log.ot
 status = "disabled"
 "#;
 
+const HOSTS: &str = r#"[[postgres_databases]]
+name = "fail"
+hosts = ["a.example.com", "[fe80::1%eth0]:6000"]
+database = "d"
+failover = true
+"#;
+
 const NESTED: &str = r#"[[postgres_databases]]
 name = "moved"
 hostname = "10.0.0.7"
@@ -67,7 +74,7 @@ slot_on = "primary"
 schemas = ["sales", "My Schema"]
 "#;
 
-const FILES: &[(&str, &str)] = &[("conf.d/stock.toml", STOCK), ("conf.d/moved.toml", NESTED)];
+const FILES: &[(&str, &str)] = &[("conf.d/stock.toml", STOCK), ("conf.d/moved.toml", NESTED), ("conf.d/hosts.toml", HOSTS)];
 
 fn quoted_schema() -> Vec<(&'static str, String)> {
     FILES.iter().map(|(name, text)| (*name, text.replace("\"My Schema\"", "'\"My Schema\"'"))).collect()
@@ -113,6 +120,7 @@ fn no_secret_is_shown_and_what_is_none_is_not_masked() {
     let shown = whole();
     assert!(!shown.contains("hunter2") && shown.matches("password = \"********\"").count() == 2, "{shown}");
     assert!(shown.contains("password_file = \"/etc/slotd/conf.d/p@ss/w%rd\""), "{shown}");
+    assert!(shown.contains("password = \"********\"                           # conf.d/stock.toml:7"), "{shown}");
     let variable = in_force("[[postgres_databases]]\nname = \"a\"\nurl = \"postgresql://u:${PASSWORD}@h/d\"", &[]);
     assert!(!variable.contains("p@ss") && variable.contains("\"********\""), "{variable}");
 }
