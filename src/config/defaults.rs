@@ -10,8 +10,8 @@ use super::keys;
 use super::table::Table;
 use super::wrong::Wrong;
 
-/// What stands for the database's name.
-const PLACEHOLDER: &str = "{name}";
+/// What stands behind the `{` of `{name}`.
+const PLACEHOLDER_REST: &str = "name}";
 
 /// The name of no database, with which `[defaults]` is tried.
 pub(super) const SAMPLE: &str = "x";
@@ -34,22 +34,35 @@ pub(super) fn shared() -> Vec<&'static str> {
     all.into_iter().filter(|key| !keys::OWN.iter().any(|(own, _)| own == key)).collect()
 }
 
-/// The value `text` of `key` with `name` in place of `{name}`, as the file has it otherwise.
+/// The value `text` of `key` with `name` in place of `{name}`, as the file has it otherwise; owned if it was there. What
+/// stands in `${…}` is a variable's.
 pub(super) fn fill<'t>(key: &str, text: &'t str, name: &str) -> Result<Cow<'t, str>, Wrong> {
     let Some((_, fit)) = keys::FILLED.iter().find(|(filled, _)| *filled == key) else { return Ok(Cow::Borrowed(text)) };
-    let rest = text.replace(PLACEHOLDER, "").replace("${", "");
-    if rest.contains('{') {
-        return Err(Wrong::new("the one thing that is filled in here is `{name}`, the database's name"));
+    let name = if *fit { made_fit(name) } else { name.to_owned() };
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        filled.push_str(before);
+        let dollars = before.bytes().rev().take_while(|byte| *byte == b'$').count();
+        if dollars % 2 == 1 {
+            let variable = after.find('}').map_or(after, |end| after.get(..=end).unwrap_or(after));
+            filled.push('{');
+            filled.push_str(variable);
+            rest = after.get(variable.len()..).unwrap_or_default();
+        } else {
+            filled.push_str(&name);
+            rest = after
+                .strip_prefix(PLACEHOLDER_REST)
+                .ok_or_else(|| Wrong::new("the one thing that is filled in here is `{name}`, the database's name"))?;
+        }
     }
-    if !is_template(text) {
-        return Ok(Cow::Borrowed(text));
-    }
-    Ok(Cow::Owned(text.replace(PLACEHOLDER, &if *fit { made_fit(name) } else { name.to_owned() })))
+    filled.push_str(rest);
+    Ok(if filled == text { Cow::Borrowed(text) } else { Cow::Owned(filled) })
 }
 
-/// Whether `text` has the database's name in it.
+/// Whether the value `text` of `slot_name` has the database's name in it.
 pub(super) fn is_template(text: &str) -> bool {
-    text.contains(PLACEHOLDER)
+    matches!(fill("slot_name", text, SAMPLE), Ok(Cow::Owned(_)))
 }
 
 /// The name of a database as it can stand in that of a slot.
@@ -70,10 +83,14 @@ mod tests {
             ("password_file", "${DIR}/{name}/{name}", "${DIR}/Shop.eu-1/Shop.eu-1"),
             ("password_file", "/run/all", "/run/all"),
             ("where", "{name}", "{name}"),
+            ("password_file", "${name}/$${name}/${X:-{a}", "${name}/$$Shop.eu-1/${X:-{a}"),
         ] {
             assert_eq!(fill(key, text, "Shop.eu-1").as_deref(), Ok(filled), "{text}");
         }
-        for text in ["{nam}", "{}", "{name", "{{name}}", "{database}"] {
+        for (text, is) in [("s_{name}", true), ("s", false), ("${name}", false), ("{x}", false)] {
+            assert_eq!(is_template(text), is, "{text}");
+        }
+        for text in ["{nam}", "{}", "{name", "{{name}}", "{database}", "$${x}"] {
             assert!(fill("slot_name", text, "a").is_err(), "{text}");
         }
     }
