@@ -55,7 +55,7 @@ Exit status: 0 nothing is wrong; with --connect: 1 something stands in the way,
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:
-  slotd config show -c slotd.toml         every value, and behind it the file and line that it comes from
+  slotd config show -c slotd.toml          every value, and behind it the file and line that it comes from
   slotd config show | grep -v '# default'  what the files say, without what they leave out
 
 Exit status: 0 it is shown; 78 the file is wrong.";
