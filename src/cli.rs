@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! `run` is the agent. `check` reads the file and nothing else; `plan` looks at the servers. What changes something goes
+//! `run` is the agent. `check` and `config show` read the file and nothing else; `plan` looks at the servers. What changes something goes
 //! through the agent that holds the state directory, if there is one. The others speak to a running agent over its Unix
 //! socket, so they say what it knows and not what they would find out themselves. Exit status: 0 done or nothing to
 //! do; `plan` 3 something to do; `status` 3 warn, 4 fail; 1 an error; 64 usage; 69 not reached; 78 the file is wrong.
@@ -9,6 +9,7 @@ mod apply;
 mod check;
 mod client;
 mod command;
+mod config_show;
 mod context;
 mod drop;
 mod enable;
@@ -52,6 +53,13 @@ Examples:
 Exit status: 0 nothing is wrong; with --connect: 1 something stands in the way,
 69 a server was not reached; 78 the file is wrong.";
 
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  slotd config show -c slotd.toml          every value, and behind it the file and line that it comes from
+  slotd config show | grep -v '# default'  what the files say, without what they leave out
+
+Exit status: 0 it is shown; 78 the file is wrong.";
+
 const PLAN_EXAMPLES: &str = "\
 Examples:
   slotd plan                     what differs from the file, everywhere
@@ -74,6 +82,7 @@ const EXAMPLES: &str = "\
 Examples:
   slotd init URL                 look at a server and write a file that works
   slotd check -c slotd.toml      see whether the file is right, without connecting
+  slotd config show              what is in force, and the line that says so
   slotd plan                     what the servers have otherwise than the file says
   slotd apply shop               make it as the file says
   slotd run -c slotd.toml        run the agent in the foreground
@@ -121,7 +130,7 @@ enum Command {
         #[command(flatten)]
         file: FileArg,
     },
-    /// Read the file and show every mistake in it; with --connect, all that will fail on the servers too
+    /// Read the file, with those it includes, and show every mistake; with --connect, all that will fail on the servers too
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
         /// Connect as the agent does, and say what stands in the way (!) and what is to be mended (?)
@@ -135,6 +144,12 @@ enum Command {
         json: bool,
         #[command(flatten)]
         file: FileArg,
+    },
+    /// Show the configuration as it is in force
+    #[command(after_help = CONFIG_EXAMPLES)]
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
     },
     /// Show what apply would do, and why, without touching anything; exit status 0 nothing to do, 3 something
     #[command(after_help = PLAN_EXAMPLES)]
@@ -263,6 +278,16 @@ enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print every value that counts, defaults too, as TOML with the file and line of each; passwords are masked
+    #[command(after_help = CONFIG_EXAMPLES)]
+    Show {
+        #[command(flatten)]
+        file: FileArg,
+    },
+}
+
 #[derive(Debug, Args)]
 struct FileArg {
     /// The file; else $SLOTD_CONFIG, $XDG_CONFIG_HOME/slotd/slotd.toml, /etc/slotd/slotd.toml
@@ -312,6 +337,7 @@ async fn carry_out(command: Command) -> Result<Exit, Failure> {
             let connecting = connect.then_some(check::Connecting { names, json });
             Box::pin(check::check(file.config, connecting)).await
         }
+        Command::Config { command: ConfigCommand::Show { file } } => config_show::show(file.config),
         Command::Plan { names, json, sql, file } => {
             let form = match (json, sql) {
                 (true, _) => plan::Form::Json,

@@ -3,15 +3,16 @@
 mod cluster;
 mod connect;
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::failure::{Exit, Failure};
 use super::{context, out};
-use crate::config::{Config, Password};
+use crate::config::{Config, Password, Tls};
 use crate::ident::DatabaseName;
-use crate::net::tls::TlsClient;
+use crate::net::tls::{FileError, TlsClient};
 use crate::status::databases;
 
 /// Which databases are connected to, and how what is found is shown.
@@ -39,6 +40,8 @@ pub(super) async fn check(given: Option<PathBuf>, connecting: Option<Connecting>
 /// may be open to the agent's, so it is told and no mistake. `run` does not ask: it tries again until they can be read.
 fn named_files_are_right(config: &Config) -> bool {
     let mut right = true;
+    // Most databases have the same, and reading it takes a while.
+    let mut of_tls: HashMap<&Tls, Vec<FileError>> = HashMap::new();
     for database in &config.databases {
         let to = &database.connection;
         let mut wrong = |path: &Path, error: &dyn Error, hint: String| {
@@ -62,8 +65,10 @@ fn named_files_are_right(config: &Config) -> bool {
             let sentence = format!("warning: {}: {open}", database.name);
             out::complain(&Failure::new(Exit::Done, sentence).hint(open.hint()));
         }
-        for error in to.tls.iter().flat_map(TlsClient::mistakes) {
-            wrong(&error.path, &error, error.hint());
+        if let Some(tls) = &to.tls {
+            for error in of_tls.entry(tls).or_insert_with(|| TlsClient::mistakes(tls)) {
+                wrong(&error.path, error, error.hint());
+            }
         }
     }
     right

@@ -1,11 +1,9 @@
 //! The keys of a database that say how it is reached.
 
 use std::ops::Range;
-use std::path::Path;
 
 use secrecy::SecretString;
 
-use super::file::path_in;
 use super::host::{host, server};
 use super::read::At;
 use super::table::Table;
@@ -15,7 +13,7 @@ use super::{Connection, Host, Password, Server, keys, tls};
 use crate::ident::MAX_NAME_BYTES;
 
 /// What `url` says, and what therefore must not be said again.
-const IN_URL: &[&str] = &["hostname", "hosts", "port", "database", "username", "password"];
+pub(super) const IN_URL: &[&str] = &["hostname", "hosts", "port", "database", "username", "password"];
 
 /// The host, the user and so on, without TLS; and where the host is named.
 struct Address {
@@ -49,36 +47,43 @@ const INHERITED: &[&str] = &[
     "ssl_root_cert",
 ];
 
-/// Reads them; `None` if a part of them is absent or wrong. Relative paths start at `dir`.
-pub(super) fn connection(table: &Table<'_>, dir: &Path) -> Option<Connection> {
-    read(table, dir, None)
+/// Reads them; `None` if a part of them is absent or wrong.
+pub(super) fn connection(table: &Table<'_>) -> Option<Connection> {
+    read(table, None)
 }
 
-/// The primary of the `replica` that stands in `table`.
-pub(super) fn primary(table: &Table<'_>, dir: &Path, replica: &Connection) -> Option<Connection> {
-    read(&table.inside("primary", &[keys::CONNECTION], INHERITED)?, dir, Some(replica))
+/// The one in the table `primary` of `replica`.
+pub(super) fn primary(primary: &Table<'_>, replica: &Connection) -> Option<Connection> {
+    read(primary, Some(replica))
 }
 
-fn read(table: &Table<'_>, dir: &Path, above: Option<&Connection>) -> Option<Connection> {
+/// The table `primary` of the database in `table`.
+pub(super) fn primary_table<'a>(table: &Table<'a>) -> Option<Table<'a>> {
+    table.inside("primary", &[keys::CONNECTION], INHERITED)
+}
+
+fn read(table: &Table<'_>, above: Option<&Connection>) -> Option<Connection> {
     let address = match table.raw("url") {
         Some(given) => from_url(table, &given),
         None if table.key("url").is_some() => None,
         None => from_keys(table, above),
     };
-    let password_file = table.parsed("password_file", |text| path_in(dir, text));
+    let password_file = table.path("password_file");
     let named = address.as_ref().is_some_and(|address| address.url.password.is_some());
-    if let Some(span) = table.key("password_file")
+    // That of [defaults] gives way to the password in a database's `url`.
+    let password_file = password_file.filter(|_| table.has("password_file") || !named);
+    if let Some(span) = table.key("password_file").filter(|_| table.has("password_file"))
         && (named || table.key("password").is_some())
     {
         let wrong = Wrong::new("the password is given twice");
         table.reader().error(&span, wrong.hint("leave out `password_file`, or the password"));
     }
     let ipv6 = table.flag("ipv6");
-    let tls = tls::tls(table, dir, address.as_ref().map(Address::farthest));
+    let tls = tls::tls(table, address.as_ref().map(Address::farthest));
     let inherited = above.is_some_and(|above| !matches!(above.password, Password::None));
-    let passwordless = !named && !inherited && password_file.is_none() && table.key("password").is_none();
+    let given = ["password", "password_file"].iter().any(|key| table.key(key).is_some());
     let farthest = address.as_ref().map(Address::farthest);
-    let channel_binding = tls::channel_binding(table, tls.as_ref(), farthest, passwordless);
+    let channel_binding = tls::channel_binding(table, tls.as_ref(), farthest, !named && !inherited && !given);
     let address = address?;
     if ipv6.as_ref().is_some_and(|at| at.value) {
         let never = |host: &Host| match host {
@@ -88,7 +93,8 @@ fn read(table: &Table<'_>, dir: &Path, above: Option<&Connection>) -> Option<Con
         };
         if let Some(never) = address.hosts().find_map(never) {
             let wrong = Wrong::new(format!("`ipv6 = true` allows IPv6 addresses only, and the host is {never}"));
-            table.reader().error(&address.span, wrong.hint("leave `ipv6` out"));
+            let without = if table.has("ipv6") { "leave `ipv6` out" } else { "write `ipv6 = false`" };
+            table.reader().error(&address.span, wrong.hint(without));
         }
     }
     let Address { url, others, .. } = address;
@@ -113,7 +119,7 @@ fn read(table: &Table<'_>, dir: &Path, above: Option<&Connection>) -> Option<Con
 
 fn from_url(table: &Table<'_>, given: &At<&str>) -> Option<Address> {
     for key in IN_URL {
-        if let Some(span) = table.key(key) {
+        if let Some((_, span)) = table.first_of(&[key]) {
             let wrong = Wrong::new(format!("`{key}` is given beside `url`"));
             let hint = format!("leave out one of the two; `url` excludes {}", IN_URL.join(", "));
             table.reader().error_with(&span, wrong.hint(hint), &given.span, "this names it already");
@@ -127,7 +133,10 @@ fn from_url(table: &Table<'_>, given: &At<&str>) -> Option<Address> {
         Ok(url)
     });
     match read {
-        Ok(url) => Some(Address { url, others: Vec::new(), span: given.span.clone() }),
+        Ok(mut url) => {
+            url.password = url.password.or_else(|| password(table));
+            Some(Address { url, others: Vec::new(), span: given.span.clone() })
+        }
         Err(wrong) => {
             table.reader().error(&given.span, wrong);
             None
@@ -139,7 +148,7 @@ fn from_keys(table: &Table<'_>, above: Option<&Connection>) -> Option<Address> {
     let servers = servers(table, above);
     let database = table.parsed("database", name_on_server);
     let username = table.parsed("username", name_on_server);
-    let password = table.secret("password");
+    let password = password(table);
     // Under libpq's spelling it is there, and the mistake is another.
     let alias = |ours: &str| keys::ALIASES.iter().any(|(alias, key)| *key == ours && table.key(alias).is_some());
     let absent = |key: &&str| table.key(key).is_none() && !alias(key);
@@ -166,8 +175,7 @@ fn from_keys(table: &Table<'_>, above: Option<&Connection>) -> Option<Address> {
     Some(Address {
         url: Url {
             username: username.map(|at| at.value).or_else(|| Some(above?.username.clone()))?,
-            // As in libpq, an empty password is none.
-            password: password.map(|at| at.value).filter(|password| !password.is_empty()),
+            password,
             host,
             port,
             database: database.map(|at| at.value).or_else(|| Some(above?.database.clone()))?,
@@ -199,6 +207,11 @@ fn servers(table: &Table<'_>, above: Option<&Connection>) -> Option<At<Vec<Serve
         return None;
     }
     Some(At { value: listed.into_iter().map(|at| at.value).collect(), span })
+}
+
+/// The key `password`; as in libpq, an empty one is none.
+fn password(table: &Table<'_>) -> Option<String> {
+    table.secret("password").map(|at| at.value).filter(|password| !password.is_empty())
 }
 
 /// A database or a role: the server cuts longer names.

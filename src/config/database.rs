@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 
-use super::connection::{connection, primary};
+use super::connection::{connection, primary, primary_table};
+use super::defaults::{SAMPLE, made_fit, shared};
+use super::origins::Origins;
 use super::read::At;
 use super::sinks::{DEFAULT_SINK, SinkEntry};
 use super::table::Table;
@@ -27,6 +28,17 @@ enum SlotOn {
     Primary,
 }
 
+/// Where the name of a slot comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SlotNamed {
+    /// From the database's own `slot_name`.
+    Here(Range<usize>),
+    /// From one in `[defaults]`, the same for all.
+    ForAll(Range<usize>),
+    /// From the database's name.
+    ByDatabase,
+}
+
 /// A database, and where the file speaks of it.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -34,30 +46,75 @@ pub(super) struct Entry {
     /// Where it is, if that can be read.
     pub(super) servers: Vec<Server>,
     pub(super) slot: Option<SlotName>,
-    /// Where the slot is named; `None` if its name is made from the database's.
-    pub(super) slot_span: Option<Range<usize>>,
+    pub(super) slot_named: SlotNamed,
     pub(super) sinks: Vec<SinkName>,
+    pub(super) origins: EntryOrigins,
     /// `None` if a part of it is wrong.
     pub(super) database: Option<Database>,
 }
 
-/// The databases of the file, as far as they can be read.
-pub(super) fn databases(top: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>) -> Vec<Entry> {
-    let key = "postgres_databases";
-    let tables =
-        top.tables(key, key, &[keys::DATABASE, keys::CONNECTION, keys::SLOT, keys::NESTED]).unwrap_or_default();
-    tables.iter().filter_map(|table| database(table, dir, sinks)).collect()
+/// Where the values of a database stand.
+#[derive(Debug, Default)]
+pub(super) struct EntryOrigins {
+    /// Of `name`, `primary` and the slot's keys.
+    pub(super) slot: Origins,
+    pub(super) connection: Origins,
+    pub(super) primary: Option<Origins>,
 }
 
-fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>) -> Option<Entry> {
+/// A connection, and where the files speak of it.
+struct Reached {
+    connection: Connection,
+    origins: Origins,
+}
+
+const KEY: &str = "postgres_databases";
+
+/// What a database is read with.
+struct With<'a, 's> {
+    defaults: &'s Table<'a>,
+    /// What is taken from them.
+    shared: Vec<&'static str>,
+    sinks: &'s BTreeMap<SinkName, SinkEntry>,
+}
+
+/// The databases of all files, as far as they can be read. What is wrong in `defaults` by itself is recorded once.
+pub(super) fn databases<'a>(
+    tops: &[&Table<'a>],
+    defaults: &Table<'a>,
+    sinks: &BTreeMap<SinkName, SinkEntry>,
+) -> Vec<Entry> {
+    let with = With { defaults, shared: shared(), sinks };
+    defaults.reader().complete(|| {
+        let _ = entry(None, defaults, &with);
+        let _ = primary_table(defaults).and_then(|primary| connection(&primary));
+    });
+    let known = [keys::DATABASE, keys::CONNECTION, keys::SLOT, keys::NESTED];
+    let tables = tops.iter().flat_map(|top| top.tables(KEY, KEY, &known).unwrap_or_default());
+    tables.filter_map(|table| database(table, &with)).collect()
+}
+
+fn database(table: Table<'_>, with: &With<'_, '_>) -> Option<Entry> {
     let name = table.parsed("name", |text| Ok(DatabaseName::new(text)?));
     if table.key("name").is_none() {
         let wrong = Wrong::new("`name` is missing from [[postgres_databases]]");
         table.reader().absent(table.span(), wrong.hint("write `name = \"shop\"`; it stands in logs, health and paths"));
     }
-    let nested = nested(table);
+    let subject = name.as_ref().map_or_else(|| table.span().clone(), |name| name.span.clone());
+    let table = table.with_defaults(with.defaults, &with.shared, name_of(name.as_ref()));
+    table.reader().about(&subject, || entry(name, &table, with))
+}
+
+/// What stands for `{name}`.
+fn name_of(name: Option<&At<DatabaseName>>) -> &str {
+    name.map_or(SAMPLE, |name| name.value.as_str())
+}
+
+/// Reads what stands in `table`, and what it takes from `[defaults]`.
+fn entry(name: Option<At<DatabaseName>>, table: &Table<'_>, with: &With<'_, '_>) -> Option<Entry> {
+    let nested = nested(table).map(|nested| nested.with_defaults(with.defaults, &with.shared, name_of(name.as_ref())));
     let at = nested.as_ref().unwrap_or(table);
-    let source = source(table, at, dir);
+    let source = source(table, at);
 
     let slot_name = at.parsed("slot_name", |text| Ok(SlotName::new(text)?));
     let publication_name = at.parsed("publication_name", |text| Ok(PublicationName::new(text)?));
@@ -71,7 +128,7 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
     let on_wal_limit = at.choice("on_wal_limit", OnWalLimit::ALL);
     let on_disable = at.choice("on_disable", OnDisable::ALL);
     let on_slot_lost = at.choice("on_slot_lost", OnSlotLost::ALL);
-    let sinks = sink_names(at, sinks);
+    let sinks = sink_names(at, with.sinks);
     let max_retained_wal = at.quantity("max_retained_wal", "10GB", |text| match size(text)? {
         0 => Err(Wrong::new("no slot can keep to a budget of nothing")),
         bytes => Ok(Budget::Bytes(bytes)),
@@ -80,6 +137,8 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
     let allow_sync_standby = at.flag("allow_sync_standby");
     let failover = at.flag("failover");
     let on_replica = source.as_ref().is_some_and(|(_, primary)| primary.is_some());
+    // That of [defaults] is for those whose slot is on a primary.
+    let failover = failover.filter(|_| at.has("failover") || !on_replica);
     if let Some(at) = failover.as_ref().filter(|at| at.value && on_replica) {
         let wrong = Wrong::new("`failover` is for a slot on a primary, and this one is on a replica");
         let hint = "leave `failover` out: the slot stays with the replica, and lives through its promotion; or write slot_on = \"primary\"";
@@ -87,10 +146,14 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
     }
 
     let name = name?;
-    let slot_span = at.key("slot_name");
+    let slot_named = match at.key("slot_name") {
+        Some(span) if at.has("slot_name") => SlotNamed::Here(span),
+        Some(span) if !at.is_template("slot_name") => SlotNamed::ForAll(span),
+        _ => SlotNamed::ByDatabase,
+    };
     let slot = match slot_name {
         Some(given) => Some(given.value),
-        None if slot_span.is_some() => None,
+        None if at.key("slot_name").is_some() => None,
         None => default_slot(&name.value)
             .map_err(|error| {
                 let wrong = Wrong::new(format!("`slot_name` is missing, and none can be made of this name: {error}"));
@@ -102,10 +165,18 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         Some(given) => Some(given.value),
         None => slot.as_ref().and_then(|slot| PublicationName::new(slot.as_str()).ok()),
     };
-    let servers = source.as_ref().map(|(connection, _)| connection.servers()).unwrap_or_default();
+    let (reached, primary) = source.map_or((None, None), |(reached, primary)| (Some(reached), primary));
+    let (connection, connection_origins) = reached.map(|to| (to.connection, to.origins)).unzip();
+    let (primary, primary_origins) = primary.map(|to| (to.connection, to.origins)).unzip();
+    let origins = EntryOrigins {
+        slot: Origins::of(at, &[keys::SLOT]).below(&Origins::of(table, &[keys::DATABASE])),
+        connection: connection_origins.unwrap_or_default(),
+        primary: primary_origins,
+    };
+    let servers = connection.as_ref().map(Connection::servers).unwrap_or_default();
     let sinks = sinks.unwrap_or_default();
-    let whole = source.zip(slot.clone()).zip(publication);
-    let database = whole.map(|(((connection, primary), slot), publication)| Database {
+    let whole = connection.zip(slot.clone()).zip(publication);
+    let database = whole.map(|((connection, slot), publication)| Database {
         name: name.value.clone(),
         connection,
         primary,
@@ -126,38 +197,41 @@ fn database(table: &Table<'_>, dir: &Path, sinks: &BTreeMap<SinkName, SinkEntry>
         allow_sync_standby: allow_sync_standby.is_some_and(|at| at.value),
         failover: failover.is_some_and(|at| at.value),
     });
-    Some(Entry { name, servers, slot, slot_span, sinks, database })
+    Some(Entry { name, servers, slot, slot_named, sinks, origins, database })
 }
 
 /// Where the slot is, and where the primary is if that is elsewhere.
-fn source(table: &Table<'_>, at: &Table<'_>, dir: &Path) -> Option<(Connection, Option<Connection>)> {
+fn source(table: &Table<'_>, at: &Table<'_>) -> Option<(Reached, Option<Reached>)> {
     let slot_on = at.choice("slot_on", &[("replica", SlotOn::Replica), ("primary", SlotOn::Primary)]);
-    let connection = connection(table, dir)?;
+    let origins_of = |table: &Table<'_>| Origins::of(table, &[keys::CONNECTION]).with_url(table);
+    let replica = Reached { connection: connection(table)?, origins: origins_of(table) };
     let Some(span) = table.key("primary") else {
-        if let Some(slot_on) = slot_on {
+        // One of [defaults] is for those that have a primary.
+        if let Some(slot_on) = slot_on.filter(|_| at.has("slot_on")) {
             let wrong = Wrong::new("`slot_on` is given, and no `primary`");
-            table
-                .reader()
-                .error(&slot_on.span, wrong.hint("write `primary = { hostname = \"…\" }`, or leave `slot_on` out"));
+            let hint = "write `primary = { hostname = \"…\" }`, or leave `slot_on` out";
+            table.reader().absent(&slot_on.span, wrong.hint(hint));
         }
-        return Some((connection, None));
+        return Some((replica, None));
     };
-    let primary = primary(table, dir, &connection)?;
+    let inner = primary_table(table)?;
+    let to_primary = primary(&inner, &replica.connection)?;
     if let Some(hosts) = table.key("hosts") {
         let wrong = Wrong::new("`primary` is given beside `hosts`, of which the primary is found");
         let hint = "name the replica with `hostname`; `hosts` may stand in `primary`";
         table.reader().error_with(&span, wrong.hint(hint), &hosts, "the servers");
         return None;
     }
-    if primary.database != connection.database {
+    if to_primary.database != replica.connection.database {
         let wrong = Wrong::new(format!(
             "`primary` leads to the database {}, and the replica to {}",
-            primary.database, connection.database
+            to_primary.database, replica.connection.database
         ));
         table.reader().error(&span, wrong.hint("both are one database of one cluster: leave `database` out"));
         return None;
     }
-    if connection.servers().iter().any(|server| primary.servers().contains(server)) {
+    let primary = Reached { connection: to_primary, origins: origins_of(&inner).below(&replica.origins) };
+    if replica.connection.servers().iter().any(|server| primary.connection.servers().contains(server)) {
         let wrong = Wrong::new("`primary` is the server that `hostname` names already");
         table
             .reader()
@@ -165,7 +239,7 @@ fn source(table: &Table<'_>, at: &Table<'_>, dir: &Path) -> Option<(Connection, 
         return None;
     }
     Some(match slot_on.map(|at| at.value).unwrap_or_default() {
-        SlotOn::Replica => (connection, Some(primary)),
+        SlotOn::Replica => (replica, Some(primary)),
         SlotOn::Primary => (primary, None),
     })
 }
@@ -176,7 +250,7 @@ fn nested<'a>(table: &Table<'a>) -> Option<Table<'a>> {
     let span = table.key(key)?;
     let tables = table.tables(key, "postgres_databases.replication_slots", &[keys::SLOT])?;
     for flat in keys::SLOT {
-        if let Some(flat_span) = table.key(flat) {
+        if let Some((_, flat_span)) = table.first_of(&[flat]) {
             let wrong = Wrong::new(format!("`{flat}` stands beside `{key}`, and one of the two forms is meant"));
             let hint =
                 format!("move it under [[postgres_databases.{key}]], or write the slot's keys without that table");
@@ -197,7 +271,7 @@ fn nested<'a>(table: &Table<'a>) -> Option<Table<'a>> {
 
 /// The slot's name where the file gives none.
 fn default_slot(name: &DatabaseName) -> Result<SlotName, NameError> {
-    SlotName::new(format!("{SLOT_PREFIX}{}", name.as_str().to_ascii_lowercase().replace(['.', '-'], "_")))
+    SlotName::new(format!("{SLOT_PREFIX}{}", made_fit(name.as_str())))
 }
 
 fn values<T>(list: At<Vec<At<T>>>) -> Vec<T> {
@@ -208,15 +282,15 @@ fn sink_names(at: &Table<'_>, sinks: &BTreeMap<SinkName, SinkEntry>) -> Option<V
     if at.key("sink").is_none() {
         return SinkName::new(DEFAULT_SINK).ok().map(|name| vec![name]);
     }
-    let list = at.list("sink", true, |text| match sinks.keys().find(|name| name.as_str() == text) {
-        Some(name) => Ok(name.clone()),
-        None => {
+    let list = at.list("sink", true, |text| {
+        let there = |name: &SinkName| at.reader().is_unsure() || sinks.contains_key(name);
+        SinkName::new(text).ok().filter(there).ok_or_else(|| {
             let wrong = Wrong::new("there is no such sink");
-            Err(match nearest(text, sinks.keys().map(SinkName::as_str)) {
+            match nearest(text, sinks.keys().map(SinkName::as_str)) {
                 Some(near) => wrong.hint(format!("did you mean \"{near}\"?")),
                 None => wrong.hint("make it with [sinks.NAME]"),
-            })
-        }
+            }
+        })
     })?;
     if list.value.is_empty() {
         let wrong = Wrong::new("`sink` is empty, and changes would go nowhere");

@@ -13,6 +13,7 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     pub(super) severity: Severity,
+    /// The file that has to be mended.
     pub(super) path: PathBuf,
     /// What is wrong: lower case, no full stop, no secret in it.
     pub(super) sentence: String,
@@ -20,7 +21,7 @@ pub struct Mistake {
     pub(super) hint: Option<String>,
     /// `None` where no line of the file is to blame.
     pub(super) at: Option<Excerpt>,
-    /// Another line that the mistake is about, and what stands there.
+    /// Another line that the mistake is about, of the same file or another, and what stands there.
     pub(super) also: Option<(Excerpt, String)>,
 }
 
@@ -36,6 +37,8 @@ pub enum Severity {
 /// A line of the file, without its secrets and comments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Excerpt {
+    /// The file.
+    pub(super) path: PathBuf,
     /// From 1.
     pub(super) line: usize,
     /// From 1, in characters.
@@ -84,7 +87,8 @@ impl Mistake {
         };
         if let Some((also, label)) = &self.also {
             let mark = AnnotationKind::Context.span(also.marked.clone()).label(label.as_str());
-            let snippet = Snippet::source(also.text.as_str()).line_start(also.line).path(path.as_ref());
+            let path = also.path.to_string_lossy();
+            let snippet = Snippet::source(also.text.as_str()).line_start(also.line).path(path);
             group = group.element(snippet.annotation(mark));
         }
         if let Some(hint) = &self.hint {
@@ -104,7 +108,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All mistakes of one file, in the order of its lines; at least one.
+/// All mistakes of a file and of those that it includes, in their order and that of their lines; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes {
     list: Vec<Mistake>,

@@ -2,31 +2,47 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fs, io, path};
+use std::{env, fs, io};
 
 use secrecy::zeroize::Zeroizing;
-use toml::de::DeTable;
 
+use super::include::{Disk, Files, Included, NoFiles, included};
+use super::origins::Origins;
+use super::parts::Parts;
 use super::read::Reader;
-use super::source::{Draft, Source};
+use super::source::Source;
 use super::table::Table;
 use super::wrong::Wrong;
 use super::{
-    Agent, Config, Http, LogLevel, Mistake, Mistakes, Resolver, Severity, Surroundings, across, database, keys, sinks,
+    Agent, Config, Http, LogLevel, Mistake, Mistakes, Resolver, Severity, Surroundings, across, database, defaults,
+    keys, show, sinks,
 };
 
 /// Where health is answered unless the file says otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7356);
 
-/// Reads the file `path`, with the variables of this process.
+/// Reads the file `path` and those that it includes, with the variables of this process.
 ///
 /// # Errors
 /// All of its mistakes; that it can't be read is one too.
 pub fn load(path: &Path) -> Result<Config, Mistakes> {
-    let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| unreadable(path, &error))?;
-    parse(path, &text, &|name| env::var(name).ok())
+    let text = read(path)?;
+    parse_in(path, &text, Surroundings::new(&|name| env::var(name).ok()), &Disk)
+}
+
+/// What is in force once the file `path` is read, as TOML that reads back to the same, with the line that each value
+/// comes from and without passwords; and the warnings.
+///
+/// # Errors
+/// All of its mistakes.
+pub fn in_force(path: &Path) -> Result<(String, Vec<Mistake>), Mistakes> {
+    let text = read(path)?;
+    show_in(path, &text, Surroundings::new(&|name| env::var(name).ok()), &Disk)
+}
+
+fn read(path: &Path) -> Result<Zeroizing<String>, Mistakes> {
+    fs::read_to_string(path).map(Zeroizing::new).map_err(|error| unreadable(path, &error))
 }
 
 /// Reads the file `path` anew for an agent that runs on `old`; what counts from the next start on stays as it was.
@@ -67,69 +83,76 @@ fn of_the_whole(path: &Path, sentence: String, hint: Option<String>) -> Mistakes
 }
 
 /// Reads `text`, which stands in the file `path`; `env` looks a variable up. Nothing but the current directory and
-/// the user's id is asked of the system, and nothing panics, whatever the text.
+/// the user's id is asked of the system, so it can't include another file, and nothing panics, whatever the text.
 ///
 /// # Errors
 /// All of its mistakes.
 pub fn parse(path: &Path, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Mistakes> {
-    parse_in(path, text, Surroundings::new(env))
+    parse_in(path, text, Surroundings::new(env), &NoFiles)
 }
 
-pub(super) fn parse_in(path: &Path, text: &str, here: Surroundings<'_>) -> Result<Config, Mistakes> {
-    let (root, errors) = DeTable::parse_recoverable(text);
-    let broken: Vec<_> = errors.iter().map(|error| error.span().unwrap_or_default()).collect();
-    let source = Source::new(path, text, root.get_ref(), &broken);
-    let reader = Reader::new(&source, here.env(), !errors.is_empty());
+pub(super) fn parse_in(path: &Path, text: &str, here: Surroundings<'_>, files: &dyn Files) -> Result<Config, Mistakes> {
+    read_in(path, text, here, files, |_, parts, warnings| parts.into_config(warnings))
+}
 
-    let top = Table::new(&reader, "", &root, &[keys::TOP]);
-    let dir = folder_of(path);
-    let agent = agent(&top.table("agent", &[keys::AGENT]), &dir, here);
-    let http = http(&top.table("http", &[keys::HTTP]));
-    let sinks = sinks::sinks(&top, &agent.state_dir);
-    let entries = database::databases(&top, &dir, &sinks);
+pub(super) fn show_in(
+    path: &Path,
+    text: &str,
+    here: Surroundings<'_>,
+    files: &dyn Files,
+) -> Result<(String, Vec<Mistake>), Mistakes> {
+    read_in(path, text, here, files, |source, parts, warnings| (show::show(source, &parts), warnings))
+}
+
+/// What `of` makes of the parts of a file that is right, and of the warnings.
+fn read_in<T>(
+    path: &Path,
+    text: &str,
+    here: Surroundings<'_>,
+    files: &dyn Files,
+    of: impl FnOnce(&Source<'_>, Parts, Vec<Mistake>) -> T,
+) -> Result<T, Mistakes> {
+    let mut source = Source::new();
+    let mut main = source.read(path, text);
+    let Included { files, drafts } = included(&source, &main, here.env(), files);
+    let mut others: Vec<_> = files.iter().map(|(path, text)| source.read(path, text)).collect();
+    let documents = std::iter::once(&mut main).chain(&mut others);
+    let syntax = documents.flat_map(|document| std::mem::take(&mut document.syntax)).collect();
+    let unsure = !drafts.is_empty() || source.any_is_partial();
+    let reader = Reader::new(&source, here.env(), drafts, unsure);
+
+    let table = |document| Table::new(&reader, "", document, &[keys::TOP]);
+    let top = table(&main.root);
+    let further: Vec<_> = others.iter().map(|document| table(&document.root)).collect();
+    further.iter().for_each(holds_no_more_than_it_may);
+    let tops: Vec<_> = std::iter::once(&top).chain(&further).collect();
+    let agent_table = top.table("agent", &[keys::AGENT]);
+    let agent = agent(&agent_table, here);
+    let http_table = top.table("http", &[keys::HTTP]);
+    let http = http(&http_table);
+    let sinks = sinks::sinks(&tops, &agent.state_dir);
+    let entries = database::databases(&tops, &defaults::defaults(&top), &sinks);
     across::check(&reader, &sinks, &entries);
 
-    let (mistakes, warnings) = reader.finish(syntax(&source, errors));
+    let agent_origins = Origins::of(&agent_table, &[keys::AGENT]);
+    let http_origins = Origins::of(&http_table, &[keys::HTTP]);
+    let parts = Parts { agent, agent_origins, http, http_origins, sinks, entries };
+    let (mistakes, warnings) = reader.finish(syntax);
     match Mistakes::new(mistakes) {
         Some(mistakes) => Err(mistakes),
-        None => Ok(Config {
-            agent,
-            http,
-            sinks: sinks.into_iter().map(|(name, sink)| (name, sink.config)).collect(),
-            databases: entries.into_iter().filter_map(|entry| entry.database).map(Arc::new).collect(),
-            warnings,
-        }),
+        None => Ok(of(&source, parts, warnings)),
     }
 }
 
-/// What is not TOML, once for each line: what follows in the same line mostly follows from it.
-fn syntax(source: &Source<'_>, errors: Vec<toml::de::Error>) -> Vec<Draft> {
-    let mut lines = Vec::new();
-    let mut drafts = Vec::new();
-    for error in errors {
-        let span = error.span();
-        let line = span.as_ref().map(|span| source.line_of(span.start).start);
-        if lines.contains(&line) {
-            continue;
+/// Records what of an included file belongs in the main file.
+fn holds_no_more_than_it_may(top: &Table<'_>) {
+    for (key, written) in keys::MAIN {
+        if let Some(span) = top.key(key) {
+            let wrong = Wrong::new(format!("`{written}` can't stand in an included file"));
+            let hint = format!("move it to the main file, {}", top.reader().main().display());
+            top.reader().error(&span, wrong.hint(hint));
         }
-        lines.push(line);
-        let (sentence, hint) = match error.message() {
-            "duplicate key" => ("this key stands here a second time".to_owned(), None),
-            message if message.starts_with("string values must be quoted") => {
-                let hint = "put double quotes around it".to_owned();
-                ("this is not TOML: a text without its quotes".to_owned(), Some(hint))
-            }
-            message => (format!("this is not TOML: {message}"), None),
-        };
-        drafts.push(Draft { severity: Severity::Error, span, sentence, hint, also: None });
     }
-    drafts
-}
-
-/// The folder that relative paths start at.
-fn folder_of(path: &Path) -> PathBuf {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
 }
 
 /// `text` as a path; a relative one starts at `dir`.
@@ -143,9 +166,10 @@ pub(super) fn path_in(dir: &Path, text: &str) -> Result<PathBuf, Wrong> {
     Ok(dir.join(text))
 }
 
-fn agent(table: &Table<'_>, dir: &Path, here: Surroundings<'_>) -> Agent {
+fn agent(table: &Table<'_>, here: Surroundings<'_>) -> Agent {
     const RESOLVERS: &[(&str, Resolver)] = &[("hickory", Resolver::Hickory), ("system", Resolver::System)];
-    let given = table.parsed("state_dir", |text| path_in(dir, text)).map(|at| at.value);
+    let dir = table.reader().folder(0);
+    let given = table.path("state_dir").map(|at| at.value);
     let state_dir = given.or_else(|| here.state_dir().map(|path| dir.join(path))).unwrap_or_else(|| {
         if table.key("state_dir").is_none() {
             let wrong = Wrong::new("there is no place for the state: neither `state_dir` nor a home is known");

@@ -89,6 +89,18 @@ fn name(text: &str) -> Result<Host, Wrong> {
     Ok(Host::Name(text.to_ascii_lowercase()))
 }
 
+impl fmt::Display for Host {
+    /// As `hostname` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { ip, zone: Some(zone) } => write!(f, "{ip}%{zone}"),
+            Self::Address { ip, zone: None } => write!(f, "{ip}"),
+            Self::Name(name) => f.write_str(name),
+            Self::Socket(folder) => write!(f, "{}", folder.display()),
+        }
+    }
+}
+
 impl Host {
     /// Whether what is sent there stays on this machine.
     #[must_use]

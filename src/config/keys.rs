@@ -1,6 +1,13 @@
 //! The keys of the file.
 
-pub(super) const TOP: &[&str] = &["agent", "http", "postgres_databases", "sinks"];
+pub(super) const TOP: &[&str] = &["agent", "defaults", "http", "include", "postgres_databases", "sinks"];
+
+/// Those of [`TOP`] that an included file can't have, as they are written.
+pub(super) const MAIN: &[(&str, &str)] =
+    &[("agent", "[agent]"), ("defaults", "[defaults]"), ("http", "[http]"), ("include", "include")];
+
+/// The one of [`TOP`] that is no table.
+pub(super) const INCLUDE: &[&str] = &["include"];
 
 pub(super) const AGENT: &[&str] = &[
     "connect_timeout",
@@ -69,6 +76,44 @@ pub(super) const PUBLISHED: &[&str] = &["columns", "name", "where"];
 /// The nested form of [`SLOT`].
 pub(super) const NESTED: &[&str] = &["replication_slots"];
 
+/// What each database says for itself, and [defaults] can't say.
+pub(super) const OWN: &[(&str, &str)] = &[
+    ("name", "leave it out; `{name}` stands for it in `database`, `slot_name` and others here"),
+    ("replication_slots", "write the slot's keys here without that table"),
+    ("url", "write `hostname`, `username` and so on; `{name}` in `database` stands for the database's name"),
+];
+
+/// The keys of which the databases' own, on the left, make those on the right void in [defaults].
+pub(super) const INSTEAD: &[(&[&str], &[&str])] = &[
+    (&["url"], &["hostname", "hosts", "port", "database", "username"]),
+    (&["hostname"], &["hosts"]),
+    (&["hosts"], &["hostname", "port"]),
+    // A primary belongs to its replica.
+    (&["hostname", "hosts", "url"], &["primary"]),
+    (&["password"], &["password_file"]),
+    (&["password_file"], &["password"]),
+    (TLS, &["ssl"]),
+    (&["schemas"], &["tables"]),
+    (&["tables"], &["schemas"]),
+];
+
+/// The keys that make no sense without TLS.
+pub(super) const TLS: &[&str] = &["ssl_mode", "ssl_root_cert", "ssl_crl", "ssl_cert", "ssl_key", "ssl_negotiation"];
+
+/// The keys in whose values `{name}` stands for the database's name in [defaults], and whether it is made fit for the
+/// name of a slot there.
+pub(super) const FILLED: &[(&str, bool)] = &[
+    ("database", false),
+    ("hostname", false),
+    ("hosts", false),
+    ("password_file", false),
+    ("publication_name", true),
+    ("slot_name", true),
+    ("ssl_cert", false),
+    ("ssl_key", false),
+    ("username", false),
+];
+
 /// libpq's spellings, and ours.
 pub(super) const ALIASES: &[(&str, &str)] = &[
     ("dbname", "database"),
@@ -86,6 +131,7 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
 
 /// The tables of the file and their keys.
 pub(super) const TABLES: &[(&str, &[&[&str]])] = &[
+    ("the first lines of the main file, above its tables", &[INCLUDE]),
     ("[agent]", &[AGENT]),
     ("[http]", &[HTTP]),
     ("[sinks.NAME]", &[SINK]),

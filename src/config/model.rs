@@ -9,14 +9,14 @@ use std::time::Duration;
 use super::{GeneratedColumns, Mistake, OnDisable, OnSlotLost, OnWalLimit, Password, Provision, Publish, Scope};
 use crate::ident::{DatabaseName, PublicationName, SinkName, SlotName, TableName};
 
-/// A whole file.
+/// A whole file, with those that it includes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub agent: Agent,
     pub http: Http,
     /// Every sink that a database may name; `changes` is always there.
     pub sinks: BTreeMap<SinkName, Arc<SinkConfig>>,
-    /// In the order of the file; names are unique, and no two share a slot of one server.
+    /// In the order of the files; names are unique, and no two share a slot of one server.
     pub databases: Vec<Arc<Database>>,
     /// What works and should be known; `slotd check` shows it.
     pub warnings: Vec<Mistake>,

@@ -1,7 +1,11 @@
-//! Gathers what is wrong with a file, so that all of its mistakes come out at once.
+//! Gathers what is wrong with the files, so that all of their mistakes come out at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
 
 use super::expand::{Env, expand};
 use super::source::{Draft, Source};
@@ -13,8 +17,16 @@ pub(super) struct Reader<'a> {
     source: &'a Source<'a>,
     env: Env<'a>,
     drafts: RefCell<Vec<Draft>>,
-    /// Whether parts of the file could not be read: what seems absent may be there.
-    partial: bool,
+    /// Whether a file could not be read: what seems absent may be in it.
+    unsure: bool,
+    /// Whether what is absent is told.
+    silent: Cell<bool>,
+    /// What stands in `[defaults]`, in order.
+    shared: RefCell<Vec<Range<usize>>>,
+    /// The database that is being read.
+    subject: RefCell<Option<Range<usize>>>,
+    /// Where in `drafts` the mistakes are that stand in `[defaults]`.
+    told: RefCell<HashMap<(usize, String), usize>>,
 }
 
 /// A value and where it stands.
@@ -25,12 +37,56 @@ pub(super) struct At<T> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(source: &'a Source<'a>, env: Env<'a>, partial: bool) -> Self {
-        Self { source, env, drafts: RefCell::new(Vec::new()), partial }
+    /// Goes on behind `drafts`; `unsure` if a file could not be read.
+    pub(super) fn new(source: &'a Source<'a>, env: Env<'a>, drafts: Vec<Draft>, unsure: bool) -> Self {
+        Self {
+            source,
+            env,
+            drafts: RefCell::new(drafts),
+            unsure,
+            silent: Cell::new(false),
+            shared: RefCell::default(),
+            subject: RefCell::default(),
+            told: RefCell::default(),
+        }
     }
 
     pub(super) const fn env(&self) -> Env<'a> {
         self.env
+    }
+
+    /// Where relative paths start that stand at `offset`.
+    pub(super) fn folder(&self, offset: usize) -> &'a Path {
+        self.source.folder(offset)
+    }
+
+    /// The file that includes the others.
+    pub(super) fn main(&self) -> &'a Path {
+        self.source.main()
+    }
+
+    /// Takes `table` as `[defaults]`. A mistake in it is told once, however many databases have it.
+    pub(super) fn share(&self, table: &DeTable<'_>, span: Range<usize>) {
+        let mut spans = vec![span];
+        find_spans(table, &mut spans);
+        spans.sort_unstable_by_key(|span| (span.start, span.end));
+        *self.shared.borrow_mut() = spans;
+    }
+
+    /// What `read` makes of the database at `subject`.
+    pub(super) fn about<T>(&self, subject: &Range<usize>, read: impl FnOnce() -> T) -> T {
+        *self.subject.borrow_mut() = Some(subject.clone());
+        let read = read();
+        *self.subject.borrow_mut() = None;
+        read
+    }
+
+    /// What `read` makes of a table in which nothing has to stand.
+    pub(super) fn complete<T>(&self, read: impl FnOnce() -> T) -> T {
+        self.silent.set(true);
+        let read = read();
+        self.silent.set(false);
+        read
     }
 
     /// Records a mistake that stands at `span`.
@@ -45,9 +101,14 @@ impl<'a> Reader<'a> {
 
     /// Records that something is absent from the table at `span`; silent where it may merely be unreadable.
     pub(super) fn absent(&self, span: &Range<usize>, wrong: Wrong) {
-        if !self.partial {
+        if !self.silent.get() && !self.source.is_partial(span.start) {
             self.error(span, wrong);
         }
+    }
+
+    /// Whether a file could not be read: what is named and not there may be in it.
+    pub(super) const fn is_unsure(&self) -> bool {
+        self.unsure
     }
 
     /// Records a mistake that no line is to blame for.
@@ -71,10 +132,39 @@ impl<'a> Reader<'a> {
             return;
         }
         let Wrong { sentence, hint } = wrong;
-        self.drafts.borrow_mut().push(Draft { severity, span, sentence, hint, also });
+        let mut draft = Draft { severity, span, sentence, hint, also, further: 0 };
+        let mut drafts = self.drafts.borrow_mut();
+        if let Some(start) = draft.span.as_ref().map(|span| span.start).filter(|start| self.is_shared(*start)) {
+            let subject = self.subject.borrow();
+            match self.told.borrow_mut().entry((start, draft.sentence.clone())) {
+                std::collections::hash_map::Entry::Vacant(first) => first.insert(drafts.len()),
+                std::collections::hash_map::Entry::Occupied(before) => {
+                    // One that stands in `[defaults]` by itself has nothing to do with this database.
+                    if let Some(told) = drafts.get_mut(*before.get()).filter(|told| told.also.is_some()) {
+                        told.further += 1;
+                    }
+                    return;
+                }
+            };
+            if let (Some(subject), None) = (subject.as_ref(), &draft.also) {
+                draft.also = Some((subject.clone(), "in this database".to_owned()));
+            }
+        }
+        drafts.push(draft);
     }
 
-    /// Errors and warnings, in the order of the file.
+    fn is_shared(&self, offset: usize) -> bool {
+        let shared = self.shared.borrow();
+        let after = shared.partition_point(|span| span.start <= offset);
+        after.checked_sub(1).and_then(|last| shared.get(last)).is_some_and(|span| span.contains(&offset))
+    }
+
+    /// What was recorded, to go on with.
+    pub(super) fn into_drafts(self) -> Vec<Draft> {
+        self.drafts.into_inner()
+    }
+
+    /// Errors and warnings, in the order of the files.
     pub(super) fn finish(self, syntax: Vec<Draft>) -> (Vec<Mistake>, Vec<Mistake>) {
         let mut drafts = self.drafts.into_inner();
         drafts.extend(syntax);
@@ -101,6 +191,17 @@ impl<'a> Reader<'a> {
                 self.error(&exact.unwrap_or_else(|| span.clone()), for_key(key, wrong));
                 None
             }
+        }
+    }
+}
+
+/// Adds where the keys of `table` and their values stand.
+fn find_spans(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
+    for (key, value) in table {
+        spans.push(key.span());
+        match value.get_ref() {
+            DeValue::Table(inner) => find_spans(inner, spans),
+            _ => spans.push(value.span()),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::file::path_in;
+use super::origins::Origins;
 use super::table::Table;
 use super::units::{in_units, percent, size, time};
 use super::wrong::Wrong;
@@ -27,6 +28,7 @@ pub(super) struct SinkEntry {
     pub(super) config: Arc<SinkConfig>,
     /// Its `path`, or its header; `None` if it is not written.
     pub(super) span: Option<Range<usize>>,
+    pub(super) origins: Origins,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -35,17 +37,27 @@ enum Kind {
     Stdout,
 }
 
-/// The sinks by name; `changes` is always among them.
-pub(super) fn sinks(top: &Table<'_>, state_dir: &Path) -> BTreeMap<SinkName, SinkEntry> {
+/// The sinks of all files by name; `changes` is always among them.
+pub(super) fn sinks(tops: &[&Table<'_>], state_dir: &Path) -> BTreeMap<SinkName, SinkEntry> {
     let mut sinks = BTreeMap::new();
-    for (name, table) in top.named_tables("sinks", &[keys::SINK]) {
-        match SinkName::new(name.value) {
-            Ok(valid) => {
-                let entry = sink(&name, &table, state_dir);
-                sinks.insert(valid, entry);
+    let mut named: BTreeMap<SinkName, Range<usize>> = BTreeMap::new();
+    for (name, table) in tops.iter().flat_map(|top| top.named_tables("sinks", &[keys::SINK])) {
+        let valid = match SinkName::new(name.value) {
+            Ok(valid) => valid,
+            Err(error) => {
+                table.reader().error(&name.span, error.into());
+                continue;
             }
-            Err(error) => table.reader().error(&name.span, error.into()),
+        };
+        let entry = sink(&name, &table, state_dir);
+        // In one file TOML itself refuses it.
+        if let Some(first) = named.get(&valid) {
+            let wrong = Wrong::new(format!("a sink named `{valid}` stands in another file, too"));
+            table.reader().error_with(&name.span, wrong.hint("give each a name of its own"), first, "first here");
+            continue;
         }
+        named.insert(valid.clone(), name.span);
+        sinks.insert(valid, entry);
     }
     if let Ok(name) = SinkName::new(DEFAULT_SINK) {
         let config = FileSinkConfig {
@@ -54,7 +66,8 @@ pub(super) fn sinks(top: &Table<'_>, state_dir: &Path) -> BTreeMap<SinkName, Sin
             keep: Keep::Forever,
             min_free: DEFAULT_MIN_FREE,
         };
-        let unwritten = || SinkEntry { config: Arc::new(SinkConfig::File(config)), span: None };
+        let unwritten =
+            || SinkEntry { config: Arc::new(SinkConfig::File(config)), span: None, origins: Origins::default() };
         sinks.entry(name).or_insert_with(unwritten);
     }
     sinks
@@ -90,7 +103,7 @@ fn sink(name: &At<&str>, table: &Table<'_>, state_dir: &Path) -> SinkEntry {
             SinkConfig::Stdout
         }
     };
-    SinkEntry { config: Arc::new(config), span: Some(span) }
+    SinkEntry { config: Arc::new(config), span: Some(span), origins: Origins::of(table, &[keys::SINK]) }
 }
 
 fn file_sink(name: &str, table: &Table<'_>, state_dir: &Path) -> FileSinkConfig {

@@ -1,33 +1,39 @@
-//! The text of a file, and which parts of it may be shown.
+//! All files that are read together.
 //!
-//! Only the values of keys that are known and hold no secret are ever shown: not those of `password` and `url`, not
-//! those of an unknown key (which may be a misspelled `password`), not a text that looks like a URL with a user in it,
-//! and no comment. Where a line is not TOML nothing is certain, there or further on; in such a file what stands behind
-//! the first `=` of a line is shown only if a key of the first kind stands before it.
+//! They share one space of offsets: each begins where the one before it has ended, so that a span alone says in which
+//! file it lies. The tables of a [`Document`] have such spans; nothing behind it knows that there is more than one file.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, Error};
 
 use super::diagnostics::{Excerpt, Mistake, Severity};
-use super::keys;
+use super::text::Text;
 
-/// What stands for a secret.
-const MASK: &str = "********";
-
-/// A file's text.
+/// The files, the main one first; there is at least one.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
-    path: PathBuf,
-    text: &'a str,
-    /// Ranges that are never shown, in order.
-    secret: Vec<Range<usize>>,
-    /// Ranges that are keys and values: a `#` in them begins no comment.
-    solid: Vec<Range<usize>>,
-    /// Lines, by where they start, that are not TOML.
-    broken: Vec<usize>,
+    files: Vec<File<'a>>,
+}
+
+#[derive(Debug)]
+struct File<'a> {
+    /// The offset of its first byte.
+    base: usize,
+    text: Text<'a>,
+    /// Where its relative paths start.
+    folder: PathBuf,
+}
+
+/// One file as TOML.
+#[derive(Debug)]
+pub(super) struct Document<'a> {
+    pub(super) root: Spanned<DeTable<'a>>,
+    /// What in it is not TOML.
+    pub(super) syntax: Vec<Draft>,
 }
 
 /// A mistake before the lines it shows are cut out.
@@ -38,180 +44,152 @@ pub(super) struct Draft {
     pub(super) sentence: String,
     pub(super) hint: Option<String>,
     pub(super) also: Option<(Range<usize>, String)>,
+    /// How many more databases have it, if it stands in what they share.
+    pub(super) further: usize,
+}
+
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    /// From 1.
+    pub(super) line: usize,
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(path: &Path, text: &'a str, table: &DeTable<'_>, broken: &[Range<usize>]) -> Self {
-        let mut source =
-            Self { path: path.to_owned(), text, secret: Vec::new(), solid: Vec::new(), broken: Vec::new() };
-        source.broken = broken.iter().map(|span| source.line_of(span.start).start).collect();
-        source.find_secrets(table);
-        source.secret.sort_by_key(|span| (span.start, span.end));
-        source
+    pub(super) const fn new() -> Self {
+        Self { files: Vec::new() }
     }
 
-    fn find_secrets(&mut self, table: &DeTable<'_>) {
-        for (key, value) in table {
-            self.solid.push(key.span());
-            self.find_secret(key.get_ref(), value);
-        }
+    /// Reads `text`, which stands in the file `path`, behind the files that were read before.
+    pub(super) fn read(&mut self, path: &Path, text: &'a str) -> Document<'a> {
+        // One more than its length, so that the end of a file is in that file.
+        let base = self.files.last().map_or(0, |last| last.base + last.text.len() + 1);
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let broken: Vec<_> = errors.iter().map(|error| error.span().unwrap_or_default()).collect();
+        let text = Text::new(path, text, root.get_ref(), &broken);
+        let syntax = syntax(&text, base, errors);
+        self.files.push(File { base, text, folder: folder_of(path) });
+        Document { root: moved(root, base, moved_table), syntax }
     }
 
-    fn find_secret(&mut self, key: &str, value: &Spanned<DeValue<'_>>) {
-        match value.get_ref() {
-            DeValue::Table(table) => self.find_secrets(table),
-            DeValue::Array(items) => items.iter().for_each(|item| self.find_secret(key, item)),
-            scalar => {
-                self.solid.push(value.span());
-                let url = scalar.as_str().is_some_and(|text| text.contains('@') && text.contains("//"));
-                if url || !keys::is_open(key) {
-                    self.secret.push(value.span());
-                }
-            }
-        }
+    fn file_at(&self, offset: usize) -> Option<&File<'a>> {
+        let after = self.files.partition_point(|file| file.base <= offset);
+        self.files.get(after.checked_sub(1)?)
     }
 
     /// Whether the line at `offset` is not TOML.
     pub(super) fn is_broken(&self, offset: usize) -> bool {
-        self.broken.contains(&self.line_of(offset).start)
+        self.file_at(offset).is_some_and(|file| file.text.is_broken(offset - file.base))
     }
 
-    /// What stands at `span` in the file.
+    /// Whether parts of the file at `offset`, or of the main file, could not be read.
+    pub(super) fn is_partial(&self, offset: usize) -> bool {
+        [self.files.first(), self.file_at(offset)].into_iter().flatten().any(|file| file.text.is_partial())
+    }
+
+    /// Whether parts of any file could not be read.
+    pub(super) fn any_is_partial(&self) -> bool {
+        self.files.iter().any(|file| file.text.is_partial())
+    }
+
+    /// What stands at `span`.
     pub(super) fn get(&self, span: &Range<usize>) -> Option<&'a str> {
-        self.text.get(span.clone())
+        let file = self.file_at(span.start)?;
+        file.text.get(file.local(span))
     }
 
-    /// The line that holds `offset`, without its break.
-    pub(super) fn line_of(&self, offset: usize) -> Range<usize> {
-        let bytes = self.text.as_bytes();
-        let offset = offset.min(bytes.len());
-        let start = bytes.iter().take(offset).rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let end = bytes.iter().skip(offset).position(|b| *b == b'\n').map_or(bytes.len(), |at| offset + at);
-        start..end
+    /// Where relative paths start that stand at `offset`; absolute.
+    pub(super) fn folder(&self, offset: usize) -> &Path {
+        self.file_at(offset).map_or(Path::new("."), |file| &file.folder)
+    }
+
+    /// The line at `offset`.
+    pub(super) fn place(&self, offset: usize) -> Option<Place> {
+        let file = self.file_at(offset)?;
+        Some(Place { path: file.text.path().to_owned(), line: file.text.line_number(offset - file.base) })
+    }
+
+    /// The file that includes the others.
+    pub(super) fn main(&self) -> &Path {
+        self.files.first().map_or(Path::new(""), |file| file.text.path())
+    }
+
+    /// The files that it includes, in order.
+    pub(super) fn included(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().skip(1).map(|file| file.text.path())
     }
 
     pub(super) fn mistake(&self, draft: Draft) -> Mistake {
+        let at = draft.span.and_then(|span| self.excerpt(&span));
         Mistake {
             severity: draft.severity,
-            path: self.path.clone(),
+            path: at.as_ref().map_or_else(|| self.main().to_owned(), |at| at.path.clone()),
             sentence: draft.sentence,
             hint: draft.hint,
-            at: draft.span.map(|span| self.excerpt(&span)),
-            also: draft.also.map(|(span, label)| (self.excerpt(&span), label)),
+            at,
+            also: draft.also.and_then(|(span, label)| {
+                let label = if draft.further > 0 { format!("{label}, and {} more", draft.further) } else { label };
+                Some((self.excerpt(&span)?, label))
+            }),
         }
     }
 
-    /// The line of `span`, fit to be shown. What spans several lines is marked in the first.
-    fn excerpt(&self, span: &Range<usize>) -> Excerpt {
-        let line = self.line_of(span.start);
-        let start = span.start.min(line.end);
-        let marked = start..span.end.clamp(start, line.end);
-        let mut shown = Shown { text: String::new(), start: None, end: None };
-        let end = self.comment(&line);
-        let mut at = line.start;
-        for hide in self.hidden(line.start..end) {
-            shown.push(self.text, at..hide.start, &marked);
-            shown.mask(self.text, &hide, &marked);
-            at = hide.end;
-        }
-        shown.push(self.text, at..end, &marked);
-        let kept = shown.text.trim_end().len();
-        shown.text.truncate(kept);
-        let from = shown.start.unwrap_or(kept).min(kept);
-        Excerpt {
-            line: 1 + self.text.bytes().take(line.start).filter(|b| *b == b'\n').count(),
-            column: 1 + shown.text.get(..from).map_or(0, |before| before.chars().count()),
-            marked: from..shown.end.unwrap_or(kept).clamp(from, kept),
-            text: shown.text,
-        }
+    fn excerpt(&self, span: &Range<usize>) -> Option<Excerpt> {
+        let file = self.file_at(span.start)?;
+        Some(file.text.excerpt(&file.local(span)))
     }
+}
 
-    /// Where the comment of `line` begins; its end if it has none, or if nobody can say since the file is not TOML.
-    fn comment(&self, line: &Range<usize>) -> usize {
-        if !self.broken.is_empty() {
-            return line.end;
-        }
-        let text = self.text.get(line.clone()).unwrap_or_default();
-        let within = |at: usize| self.solid.iter().any(|span| span.contains(&at));
-        let comment = text.match_indices('#').map(|(at, _)| line.start + at).find(|at| !within(*at));
-        comment.unwrap_or(line.end)
+impl File<'_> {
+    const fn local(&self, span: &Range<usize>) -> Range<usize> {
+        span.start.saturating_sub(self.base)..span.end.saturating_sub(self.base)
     }
+}
 
-    /// The parts of `line` that are not shown, in order and apart.
-    fn hidden(&self, line: Range<usize>) -> Vec<Range<usize>> {
-        let mut spans: Vec<_> = self
-            .secret
-            .iter()
-            .filter(|secret| secret.start < line.end && secret.end > line.start)
-            .map(|secret| secret.start.max(line.start)..secret.end.min(line.end))
-            .collect();
-        if !self.broken.is_empty() {
-            spans.push(self.sure_until(&line)..line.end);
-            spans.sort_by_key(|span| (span.start, span.end));
+/// The folder of the file `path`.
+fn folder_of(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
+/// What is not TOML, once for each line: what follows in the same line mostly follows from it.
+fn syntax(text: &Text<'_>, base: usize, errors: Vec<Error>) -> Vec<Draft> {
+    let mut lines = BTreeSet::new();
+    let mut drafts = Vec::new();
+    for error in errors {
+        let span = error.span();
+        if !lines.insert(span.as_ref().map(|span| text.line_of(span.start).start)) {
+            continue;
         }
-        let mut hidden: Vec<Range<usize>> = Vec::new();
-        for span in spans.into_iter().filter(|span| !span.is_empty()) {
-            match hidden.last_mut() {
-                Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
-                _ => hidden.push(span),
+        let (sentence, hint) = match error.message() {
+            "duplicate key" => ("this key stands here a second time".to_owned(), None),
+            message if message.starts_with("string values must be quoted") => {
+                let hint = "put double quotes around it".to_owned();
+                ("this is not TOML: a text without its quotes".to_owned(), Some(hint))
             }
-        }
-        hidden
-    }
-
-    /// Up to where `line`, in a file that is not TOML, surely holds no secret.
-    fn sure_until(&self, line: &Range<usize>) -> usize {
-        let before = self.text.get(..line.start).unwrap_or_default();
-        if ["\"\"\"", "'''"].iter().any(|quotes| before.contains(quotes)) {
-            return line.start;
-        }
-        let text = self.text.get(line.clone()).unwrap_or_default();
-        if text.trim_start().starts_with('[') {
-            return text.find(['#', '=']).map_or(line.end, |at| line.start + at);
-        }
-        let Some((key, value)) = text.split_once('=') else {
-            return if keys::is_open(text.trim()) { line.end } else { line.start };
+            message => (format!("this is not TOML: {message}"), None),
         };
-        let open = keys::is_open(key.trim().trim_matches(['"', '\'']));
-        if open && !value.contains(['=', '@', '#', '{']) { line.end } else { line.start + key.len() + 1 }
+        let span = span.map(|span| base + span.start..base + span.end);
+        drafts.push(Draft { severity: Severity::Error, span, sentence, hint, also: None, further: 0 });
     }
+    drafts
 }
 
-/// A line as it is put together.
-struct Shown {
-    text: String,
-    /// Where the marked part starts and ends in `text`.
-    start: Option<usize>,
-    end: Option<usize>,
+/// `spanned` and all in it, `base` further on.
+fn moved<T>(spanned: Spanned<T>, base: usize, inner: impl Fn(T, usize) -> T) -> Spanned<T> {
+    let span = spanned.span();
+    Spanned::new(base + span.start..base + span.end, inner(spanned.into_inner(), base))
 }
 
-impl Shown {
-    fn push(&mut self, source: &str, part: Range<usize>, marked: &Range<usize>) {
-        if part.start <= marked.start && marked.start <= part.end {
-            self.start.get_or_insert(self.text.len() + marked.start - part.start);
-        }
-        if part.start <= marked.end && marked.end <= part.end {
-            self.end = Some(self.text.len() + marked.end - part.start);
-        }
-        self.text.push_str(source.get(part).unwrap_or_default());
-    }
+fn moved_table(table: DeTable<'_>, base: usize) -> DeTable<'_> {
+    table.into_iter().map(|(key, value)| (moved(key, base, |key, _| key), moved(value, base, moved_value))).collect()
+}
 
-    /// The mask has a length of its own, so that it does not tell the secret's; what points into or right behind the
-    /// secret points at all of it. Only where something further on is marked the mask is as wide as what it hides, so
-    /// that the columns are those of the file.
-    fn mask(&mut self, source: &str, hide: &Range<usize>, marked: &Range<usize>) {
-        let start = self.text.len();
-        if marked.start > hide.end {
-            let width = source.get(hide.clone()).map_or(0, |secret| secret.chars().count());
-            self.text.extend(std::iter::repeat_n('*', width));
-        } else {
-            self.text.push_str(MASK);
-        }
-        if (hide.start..=hide.end).contains(&marked.start) {
-            self.start = Some(start);
-            self.end = Some(self.text.len());
-        } else if (hide.start + 1..=hide.end).contains(&marked.end) {
-            self.end = Some(self.text.len());
-        }
+fn moved_value(value: DeValue<'_>, base: usize) -> DeValue<'_> {
+    match value {
+        DeValue::Table(table) => DeValue::Table(moved_table(table, base)),
+        DeValue::Array(items) => DeValue::Array(items.into_iter().map(|item| moved(item, base, moved_value)).collect()),
+        scalar => scalar,
     }
 }

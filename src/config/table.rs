@@ -7,11 +7,11 @@ mod values;
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
-use super::keys;
 use super::read::{At, Reader};
 use super::wrong::{Wrong, nearest};
+use super::{defaults, keys};
 
 /// A table of the file; one that is absent has no keys.
 pub(super) struct Table<'a> {
@@ -19,9 +19,31 @@ pub(super) struct Table<'a> {
     /// Its header, or nothing for the whole file.
     title: String,
     table: Option<&'a DeTable<'a>>,
-    /// Which keys are taken from another table where this one is silent.
-    inherited: Option<(&'a DeTable<'a>, &'static [&'static str])>,
+    /// What stands for `{name}` in it.
+    name: Option<String>,
+    /// Keys that are not read, though they stand in it.
+    refused: &'static [(&'static str, &'static str)],
+    /// The tables that are asked where this one is silent, the nearest first.
+    above: Vec<Above<'a>>,
     span: Range<usize>,
+}
+
+/// A table that another one inherits from.
+#[derive(Clone)]
+struct Above<'a> {
+    table: &'a DeTable<'a>,
+    /// What is taken from it.
+    keys: Vec<&'static str>,
+    /// What stands for `{name}` in it.
+    name: Option<String>,
+}
+
+/// A key of a table, or of one that it inherits from, and its value.
+struct Found<'a, 't> {
+    key: &'a Spanned<DeString<'a>>,
+    value: &'a Spanned<DeValue<'a>>,
+    /// What stands for `{name}` in the value.
+    name: Option<&'t str>,
 }
 
 impl<'a> Table<'a> {
@@ -35,6 +57,15 @@ impl<'a> Table<'a> {
         Self::open(reader, title.into(), table.get_ref(), table.span(), known)
     }
 
+    /// Takes the whole of a file, whatever its keys.
+    pub(super) fn any(reader: &'a Reader<'a>, table: &'a Spanned<DeTable<'a>>) -> Self {
+        Self::bare(reader, String::new(), Some(table.get_ref()), 0..0)
+    }
+
+    fn bare(reader: &'a Reader<'a>, title: String, table: Option<&'a DeTable<'a>>, span: Range<usize>) -> Self {
+        Self { reader, title, table, name: None, refused: &[], above: Vec::new(), span }
+    }
+
     fn open(
         reader: &'a Reader<'a>,
         title: String,
@@ -42,13 +73,32 @@ impl<'a> Table<'a> {
         span: Range<usize>,
         known: &[&[&str]],
     ) -> Self {
-        let opened = Self { reader, title, table: Some(table), inherited: None, span };
+        let opened = Self::bare(reader, title, Some(table), span);
         for (key, _) in table {
             if !known.iter().any(|known| known.contains(&key.get_ref().as_ref())) {
                 opened.unknown(key.get_ref(), &key.span(), known);
             }
         }
         opened
+    }
+
+    /// As `[defaults]`, of which the databases take what they are silent about, and never what is `refused`.
+    pub(super) fn into_defaults(self, refused: &'static [(&'static str, &'static str)]) -> Self {
+        if let Some(table) = self.table {
+            self.reader.share(table, self.span.clone());
+        }
+        Self { name: Some(defaults::SAMPLE.to_owned()), refused, ..self }
+    }
+
+    /// Takes `keys` from `defaults` where it is silent and says nothing else instead, with `name` in place of `{name}`.
+    pub(super) fn with_defaults(mut self, defaults: &Self, keys: &[&'static str], name: &str) -> Self {
+        if let (Some(own), Some(table)) = (self.table, defaults.table) {
+            let said = |instead: &[&str]| instead.iter().any(|key| own.contains_key(*key));
+            let void = |key: &str| keys::INSTEAD.iter().any(|(instead, void)| void.contains(&key) && said(instead));
+            let keys = keys.iter().copied().filter(|key| !void(key)).collect();
+            self.above.push(Above { table, keys, name: Some(name.to_owned()) });
+        }
+        self
     }
 
     fn unknown(&self, key: &str, span: &Range<usize>, known: &[&[&str]]) {
@@ -90,33 +140,55 @@ impl<'a> Table<'a> {
 
     /// Where `key` stands.
     pub(super) fn key(&self, key: &str) -> Option<Range<usize>> {
-        self.table_of(key)?.get_key_value(key).map(|(key, _)| key.span())
+        self.find(key).map(|found| found.key.span())
     }
 
-    /// The table that has a say in `key`.
-    fn table_of(&self, key: &str) -> Option<&'a DeTable<'a>> {
-        let own = self.table?;
-        match self.inherited {
-            Some((above, keys)) if keys.contains(&key) && !own.contains_key(key) => Some(above),
-            _ => Some(own),
-        }
+    /// Whether `key` stands in this very table.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.own(key).is_some()
+    }
+
+    fn own(&self, key: &str) -> Option<(&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)> {
+        let is_refused = self.refused.iter().any(|(refused, _)| *refused == key);
+        self.table.filter(|_| !is_refused)?.get_key_value(key)
+    }
+
+    /// Whether the value of `key` has the database's name in it.
+    pub(super) fn is_template(&self, key: &str) -> bool {
+        self.get(key).and_then(|value| value.get_ref().as_str()).is_some_and(defaults::is_template)
     }
 
     /// The first of `keys` that stands in this very table, and where.
     pub(super) fn first_of<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, Range<usize>)> {
-        let own = self.table?;
-        keys.iter().find_map(|key| own.get_key_value(*key).map(|(at, _)| (*key, at.span())))
+        keys.iter().find_map(|key| self.own(key).map(|(at, _)| (*key, at.span())))
+    }
+
+    fn find(&self, key: &str) -> Option<Found<'a, '_>> {
+        if let Some((key, value)) = self.own(key) {
+            return Some(Found { key, value, name: self.name.as_deref() });
+        }
+        self.above.iter().filter(|above| above.keys.contains(&key)).find_map(|above| {
+            let (key, value) = above.table.get_key_value(key)?;
+            Some(Found { key, value, name: above.name.as_deref() })
+        })
     }
 
     fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
-        self.table_of(key)?.get(key)
+        self.find(key).map(|found| found.value)
     }
 
     /// The table `key` inside this one, which takes `inherited` from this one where it is silent.
-    pub(super) fn inside(&self, key: &str, known: &[&[&str]], inherited: &'static [&'static str]) -> Option<Self> {
-        let path = self.title.trim_matches(['[', ']']);
+    pub(super) fn inside(&self, key: &str, known: &[&[&str]], inherited: &[&'static str]) -> Option<Self> {
+        let path = if self.has(key) { self.title.trim_matches(['[', ']']) } else { "defaults" };
+        let found = self.find(key)?;
         let inside = self.open_table(key, format!("[{path}.{key}]"), known);
-        inside.table.map(|_| Self { inherited: self.table.map(|above| (above, inherited)), ..inside })
+        let this = Above { table: self.table?, keys: inherited.to_vec(), name: self.name.clone() };
+        let further = self.above.iter().map(|above| {
+            let keys = above.keys.iter().copied().filter(|key| inherited.contains(key)).collect();
+            Above { keys, ..above.clone() }
+        });
+        let above = std::iter::once(this).chain(further).collect();
+        inside.table.is_some().then(|| Self { name: found.name.map(str::to_owned), above, ..inside })
     }
 
     /// The table `key`; without keys if it is absent.
@@ -133,7 +205,7 @@ impl<'a> Table<'a> {
                         Wrong::new(format!("`{key}` is a table")).hint(format!("write {title} on a line of its own"));
                     self.reader.error(&span, wrong);
                 }
-                Self { reader: self.reader, title, table: None, inherited: None, span: self.span.clone() }
+                Self::bare(self.reader, title, None, self.span.clone())
             }
         }
     }

@@ -3,15 +3,11 @@
 //! Source: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-SSLMODE> and the parameters below it.
 
 use std::ops::Range;
-use std::path::Path;
 
-use super::file::path_in;
+use super::read::At;
 use super::table::Table;
 use super::wrong::Wrong;
-use super::{ChannelBinding, ClientCert, Host, SslMode, SslNegotiation, Tls, Trust};
-
-/// The keys that make no sense without TLS.
-const KEYS: &[&str] = &["ssl_mode", "ssl_root_cert", "ssl_crl", "ssl_cert", "ssl_key", "ssl_negotiation"];
+use super::{ChannelBinding, ClientCert, Host, SslMode, SslNegotiation, Tls, Trust, keys};
 
 /// What is verified, before it is known by which files.
 #[derive(Clone, Copy)]
@@ -21,21 +17,20 @@ enum Mode {
     VerifyFull,
 }
 
-/// Reads them, for a database on `host`; `None` where there is no TLS. Relative paths start at `dir`.
-pub(super) fn tls(table: &Table<'_>, dir: &Path, host: Option<&Host>) -> Option<Tls> {
+/// Reads them, for a database on `host`; `None` where there is no TLS.
+pub(super) fn tls(table: &Table<'_>, host: Option<&Host>) -> Option<Tls> {
     let reader = table.reader();
-    let file = |key| table.parsed(key, |text| path_in(dir, text));
     let ssl = table.flag("ssl");
     let mode = table.parsed("ssl_mode", mode);
-    let root_cert = file("ssl_root_cert");
-    let crl = file("ssl_crl");
-    let client_cert = client_cert(table, dir);
+    let root_cert = table.path("ssl_root_cert");
+    let crl = table.path("ssl_crl");
+    let client_cert = client_cert(table);
     let negotiation =
         table.choice("ssl_negotiation", &[("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)]);
     if let Some(ssl) = &ssl
         && !ssl.value
     {
-        if let Some((key, span)) = table.first_of(KEYS) {
+        if let Some((key, span)) = table.first_of(keys::TLS) {
             let wrong = Wrong::new(format!("`{key}` is given, and `ssl = false` switches TLS off"));
             reader.error_with(&span, wrong.hint("leave one of them out"), &ssl.span, "TLS is off here");
         } else if host.is_some_and(|host| !host.is_local()) {
@@ -46,7 +41,7 @@ pub(super) fn tls(table: &Table<'_>, dir: &Path, host: Option<&Host>) -> Option<
         return None;
     }
     if let Some(Host::Socket(_)) = host {
-        if let Some((key, span)) = table.first_of(&["ssl"]).or_else(|| table.first_of(KEYS)) {
+        if let Some((key, span)) = table.first_of(&["ssl"]).or_else(|| table.first_of(keys::TLS)) {
             let wrong = Wrong::new(format!("`{key}` asks for TLS, and a Unix socket has none"));
             reader.error(&span, wrong.hint(format!("leave `{key}` out")));
         }
@@ -54,7 +49,8 @@ pub(super) fn tls(table: &Table<'_>, dir: &Path, host: Option<&Host>) -> Option<
     }
     let (mode, mode_span) = mode.map_or((Mode::VerifyFull, None), |at| (at.value, Some(at.span)));
     if let (Mode::Require, Some(span)) = (mode, mode_span) {
-        for (key, _) in [("ssl_root_cert", &root_cert), ("ssl_crl", &crl)].iter().filter(|(_, given)| given.is_some()) {
+        let given = |(key, file): &&(&str, &Option<At<_>>)| file.is_some() && table.has(key);
+        for (key, _) in [("ssl_root_cert", &root_cert), ("ssl_crl", &crl)].iter().filter(given) {
             let wrong = Wrong::new(format!("`ssl_mode = \"require\"` verifies nothing, so `{key}` would not be used"));
             reader.error(&span, wrong.hint(format!("write \"verify-ca\" or \"verify-full\", or leave `{key}` out")));
         }
@@ -84,8 +80,8 @@ fn mode(text: &str) -> Result<Mode, Wrong> {
     }
 }
 
-fn client_cert(table: &Table<'_>, dir: &Path) -> Option<ClientCert> {
-    let [cert, key] = ["ssl_cert", "ssl_key"].map(|key| table.parsed(key, |text| path_in(dir, text)));
+fn client_cert(table: &Table<'_>) -> Option<ClientCert> {
+    let [cert, key] = ["ssl_cert", "ssl_key"].map(|key| table.path(key));
     let alone = |given: &str, missing: &str, span: &Range<usize>| {
         let wrong = Wrong::new(format!("`{given}` stands without `{missing}`, and neither works alone"));
         table.reader().error(span, wrong.hint(format!("write `{missing}` too, or leave `{given}` out")));
@@ -125,12 +121,18 @@ pub(super) fn channel_binding(
         };
         if let Some(never) = never {
             let wrong = Wrong::new(format!("`channel_binding = \"require\"` can't be kept: {never}"));
-            let hint = if passwordless {
-                "give `password_file`, or leave `channel_binding` out"
-            } else {
+            let without = if table.has("channel_binding") {
                 "leave `channel_binding` out"
+            } else {
+                "write `channel_binding = \"prefer\"` there"
             };
-            table.reader().error(&given.span, wrong.hint(hint));
+            let hint = if passwordless { format!("give `password_file`, or {without}") } else { without.to_owned() };
+            let wrong = wrong.hint(hint);
+            if passwordless {
+                table.reader().absent(&given.span, wrong);
+            } else {
+                table.reader().error(&given.span, wrong);
+            }
         }
     }
     given.value

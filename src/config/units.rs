@@ -60,6 +60,15 @@ pub(super) fn in_units(bytes: u64) -> String {
     format!("{}{name}", bytes.div_ceil(factor))
 }
 
+/// `time` as it can be written, in the largest unit of which it is a whole number: `90s`.
+pub(super) fn time_in_units(time: Duration) -> String {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    // No time is no time of any unit.
+    let fits = |(_, factor): &&(&str, u64)| millis > 0 && millis.is_multiple_of(*factor);
+    let (name, factor) = TIMES.iter().rev().find(fits).copied().unwrap_or(TIMES[1]);
+    format!("{}{name}", millis / factor)
+}
+
 /// A time: `30s`.
 pub(super) fn time(text: &str) -> Result<Duration, Wrong> {
     quantity(text, "a time", TIMES, TIME_HABITS, MAX_TIME).map(Duration::from_millis)
@@ -177,6 +186,7 @@ mod tests {
         fn every_time_is_its_number_times_its_unit(number in 0_u64..36_525, unit in 0..TIMES.len()) {
             let (name, factor) = TIMES[unit];
             prop_assert_eq!(time(&format!("{number}{name}")).unwrap(), Duration::from_millis(number * factor));
+            prop_assert_eq!(time(&time_in_units(Duration::from_millis(number * factor))).unwrap().as_millis(), u128::from(number * factor));
             prop_assert!(time(&number.to_string()).is_err());
         }
 

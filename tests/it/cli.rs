@@ -155,6 +155,56 @@ async fn check_ends_with_what_it_found() {
 }
 
 #[tokio::test]
+async fn config_show_prints_what_is_in_force_without_an_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+    write(
+        "slotd.toml",
+        "include = [\"conf.d/*.toml\"]\n[agent]\nstate_dir = \"/s\"\n[defaults]\nmax_retained_wal = \"5GB\"\n",
+    );
+    write("conf.d/shop.toml", "[[postgres_databases]]\nname = \"shop\"\nurl = \"postgresql://u:hunter2@db/shop\"\n");
+    let args = format!("config show -c {}", folder.path().join("slotd.toml").display());
+    let (exit, shown, said) = slotd(&args).await;
+    assert_eq!((exit, said.as_str()), (0, ""));
+    for line in
+        ["max_retained_wal = \"5GB\"", "# slotd.toml:5", "password = \"********\"", "# conf.d/shop.toml:3", "# default"]
+    {
+        assert!(shown.contains(line), "{line}\n{shown}");
+    }
+    assert!(!shown.contains("hunter2"), "{shown}");
+
+    write("conf.d/shop.toml", "prot = 1\n");
+    let (exit, shown, said) = slotd(&args).await;
+    assert_eq!((exit, shown.as_str()), (78, ""));
+    assert!(said.contains("conf.d/shop.toml:1:1") && said.contains("unknown key `prot`"), "{said}");
+    assert_eq!(slotd("config show -c /nonexistent/slotd.toml").await.0, 78);
+    assert_eq!(slotd("config").await.0, 64);
+}
+
+/// What the README has for many databases, in its words.
+#[tokio::test]
+async fn the_files_for_many_databases_of_the_readme_are_right() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let section = readme.split("\n## ").find(|section| section.starts_with("Many databases")).unwrap();
+    let blocks: Vec<_> = section.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [main, shop] = blocks[..] else { panic!("{section}") };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+    std::fs::write(folder.path().join("slotd.toml"), main).unwrap();
+    std::fs::write(folder.path().join("conf.d/shop.toml"), shop).unwrap();
+    let (exit, shown, said) = slotd(&format!("config show -c {}", folder.path().join("slotd.toml").display())).await;
+    assert_eq!((exit, said.as_str()), (0, ""));
+    let databases = shop.matches("[[postgres_databases]]").count();
+    assert_eq!(shown.matches("[[postgres_databases]]").count(), databases);
+    // The lines that it shows of the output are those of the output.
+    let output = section.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    for line in output.lines().filter(|line| *line != "…") {
+        assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+    }
+}
+
+#[tokio::test]
 async fn usage_help_and_version_have_their_exit_status() {
     assert_eq!(slotd("nonsense").await.0, 64);
     assert_eq!(slotd("resume shop").await.0, 64);

@@ -86,6 +86,55 @@ async fn a_rejected_file_is_told_once_and_in_short() {
 }
 
 #[tokio::test]
+async fn files_that_are_included_are_read_again_and_a_wrong_one_changes_nothing() {
+    let cluster = Cluster::shared(18);
+    let (first, second) = (cluster.create_database().await, cluster.create_database().await);
+    let mut slotd = Slotd::new("");
+    std::fs::create_dir(slotd.path("conf.d")).unwrap();
+    let (main, folder) = (slotd.config_path(), slotd.path("conf.d"));
+    let write = |path: &std::path::Path, text: &str| std::fs::write(path, text).unwrap();
+    let head = "include = [\"conf.d/*.toml\"]\nhttp.listen = \"127.0.0.1:0\"\n";
+    let (first_file, second_file) = (folder.join("1.toml"), folder.join("2.toml"));
+    write(&main, head);
+    write(&first_file, &cluster.entry(&first));
+    slotd.start();
+    slotd.await_state(&first, "streaming").await;
+
+    // A new file.
+    write(&second_file, &cluster.entry(&second));
+    let (status, said) = slotd.command_output(&["reload"]).await;
+    assert!(status.success() && said.contains("1 database"), "{said}");
+    slotd.await_state(&second, "streaming").await;
+
+    // A wrong one.
+    write(&second_file, &format!("{}prot = 1\n", cluster.entry(&second)));
+    let (status, said) = slotd.command_output(&["reload"]).await;
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(said.contains("conf.d/2.toml:") && said.contains("prot = "), "{said}");
+    let told = troubles(&slotd).await;
+    assert!(
+        told.len() == 1 && told[0].contains("conf.d/2.toml:") && told[0].contains("unknown key `prot`"),
+        "{told:?}"
+    );
+    assert!(slotd.log().contains("conf.d/2.toml:"), "{}", slotd.log());
+    for name in [&first, &second] {
+        assert_eq!(slotd.health(name).await["state"], "streaming");
+    }
+
+    // A changed one, one that is gone, and another of [defaults].
+    std::fs::remove_file(&second_file).unwrap();
+    write(&first_file, &format!("{}publish = \"insert\"\n", cluster.entry(&first)));
+    let (status, said) = slotd.command_output(&["reload"]).await;
+    assert!(status.success(), "{said}");
+    assert_eq!(troubles(&slotd).await, [""; 0]);
+    assert!(slotd.health(&second).await["state"].is_null());
+    write(&main, &format!("{head}[defaults]\nstatus = \"disabled\"\n"));
+    let (status, said) = slotd.command_output(&["reload"]).await;
+    assert!(status.success(), "{said}");
+    slotd.await_state(&first, "disabled").await;
+}
+
+#[tokio::test]
 async fn the_warnings_of_a_changed_file_are_logged() {
     let slotd = agent().await;
     slotd.configure("[http]\nlisten = \"192.0.2.1:7356\"\n");

@@ -1,12 +1,16 @@
 //! The values of a table's keys.
 
+use std::borrow::Cow;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::Table;
+use super::{Found, Table};
+use crate::config::defaults;
 use crate::config::expand::expand;
+use crate::config::file::path_in;
 use crate::config::read::{At, for_key};
 use crate::config::units;
 use crate::config::wrong::{Wrong, nearest};
@@ -47,14 +51,21 @@ impl<'a> Table<'a> {
 
     /// A text that `parse` makes something of.
     pub(in crate::config) fn parsed<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<At<T>> {
-        let value = self.get(key)?;
-        self.item(key, value, &parse, || Wrong::new(format!("`{key}` is a text in quotes")))
+        let found = self.find(key)?;
+        self.item(key, found.value, found.name, &parse, || Wrong::new(format!("`{key}` is a text in quotes")))
+    }
+
+    /// A path; a relative one starts at the folder of the file that it stands in.
+    pub(in crate::config) fn path(&self, key: &str) -> Option<At<PathBuf>> {
+        let folder = self.reader.folder(self.get(key)?.span().start);
+        self.parsed(key, |text| path_in(folder, text))
     }
 
     fn item<T>(
         &self,
         key: &str,
         value: &Spanned<DeValue<'_>>,
+        name: Option<&str>,
         parse: &impl Fn(&str) -> Result<T, Wrong>,
         no_text: impl Fn() -> Wrong,
     ) -> Option<At<T>> {
@@ -63,7 +74,14 @@ impl<'a> Table<'a> {
             self.reader.error(&span, no_text());
             return None;
         };
-        let text = self.reader.expand(key, raw, &span)?;
+        let raw = match name.map_or(Ok(Cow::Borrowed(raw)), |name| defaults::fill(key, raw, name)) {
+            Ok(raw) => raw,
+            Err(wrong) => {
+                self.reader.error(&span, for_key(key, wrong));
+                return None;
+            }
+        };
+        let text = self.reader.expand(key, &raw, &span)?;
         match parse(&text) {
             Ok(value) => Some(At { value, span }),
             Err(wrong) => {
@@ -80,8 +98,8 @@ impl<'a> Table<'a> {
         example: &str,
         parse: impl Fn(&str) -> Result<T, Wrong>,
     ) -> Option<At<T>> {
-        let value = self.get(key)?;
-        self.item(key, value, &parse, || {
+        let Found { value, name, .. } = self.find(key)?;
+        self.item(key, value, name, &parse, || {
             let number = matches!(value.get_ref(), DeValue::Integer(_) | DeValue::Float(_));
             let what =
                 if number { "a bare number has no unit" } else { "this is neither a number with a unit nor a word" };
@@ -124,17 +142,19 @@ impl<'a> Table<'a> {
 
     /// `true` or `false`, or a text with a variable that holds one of them.
     pub(in crate::config) fn flag(&self, key: &str) -> Option<At<bool>> {
-        let value = self.get(key)?;
+        let Found { value, name, .. } = self.find(key)?;
         if let DeValue::Boolean(flag) = value.get_ref() {
             return Some(At { value: *flag, span: value.span() });
         }
         let plain = || Wrong::new(format!("`{key}` is true or false, without quotes"));
-        self.variable(key, value, plain, |text| text.parse().map_err(|_| Wrong::new("this is neither true nor false")))
+        self.variable(key, value, name, plain, |text| {
+            text.parse().map_err(|_| Wrong::new("this is neither true nor false"))
+        })
     }
 
     /// A whole number, or a text with a variable that holds one.
     pub(in crate::config) fn number<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<At<T>> {
-        let value = self.get(key)?;
+        let Found { value, name, .. } = self.find(key)?;
         let span = value.span();
         if let DeValue::Integer(number) = value.get_ref() {
             return match parse(if number.radix() == 10 { number.as_str() } else { "" }) {
@@ -145,13 +165,14 @@ impl<'a> Table<'a> {
                 }
             };
         }
-        self.variable(key, value, || Wrong::new(format!("`{key}` is a number without quotes")), parse)
+        self.variable(key, value, name, || Wrong::new(format!("`{key}` is a number without quotes")), parse)
     }
 
     fn variable<T>(
         &self,
         key: &str,
         value: &Spanned<DeValue<'_>>,
+        name: Option<&str>,
         plain: impl Fn() -> Wrong,
         parse: impl Fn(&str) -> Result<T, Wrong>,
     ) -> Option<At<T>> {
@@ -159,7 +180,7 @@ impl<'a> Table<'a> {
             self.reader.error(&value.span(), plain());
             return None;
         }
-        self.item(key, value, &parse, plain)
+        self.item(key, value, name, &parse, plain)
     }
 
     /// A list of texts, each as `parse` reads it; with `or_one` also a single text. Nothing stands in it twice.
@@ -170,7 +191,7 @@ impl<'a> Table<'a> {
         parse: impl Fn(&str) -> Result<T, Wrong>,
     ) -> Option<At<Vec<At<T>>>> {
         let no_list = || Wrong::new(format!("`{key}` is a list of texts")).hint("write [\"one\", \"two\"]");
-        self.entries(key, or_one, no_list, |value| self.item(key, value, &parse, no_list), T::eq)
+        self.entries(key, or_one, no_list, |value, name| self.item(key, value, name, &parse, no_list), T::eq)
     }
 
     /// A list of texts and of tables, which `text` and `table` read. No two are the `same`.
@@ -186,14 +207,25 @@ impl<'a> Table<'a> {
             Wrong::new(format!("`{key}` is a list of texts and of tables"))
                 .hint("write [\"one\", { name = \"two\", … }]")
         };
-        let read = |value: &'a Spanned<DeValue<'a>>| match value.get_ref() {
+        let read = |value: &'a Spanned<DeValue<'a>>, name: Option<&str>| match value.get_ref() {
             DeValue::Table(inner) => {
                 let opened = Self::open(self.reader, format!("an entry of `{key}`"), inner, value.span(), known);
                 Some(At { value: table(&opened)?, span: value.span() })
             }
-            _ => self.item(key, value, &text, no_list),
+            _ => self.item(key, value, name, &text, no_list),
         };
         self.entries(key, false, no_list, read, same)
+    }
+
+    /// Those of a list of texts that are right, each as `parse` reads it.
+    pub(in crate::config) fn each<T: PartialEq>(
+        &self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Vec<At<T>> {
+        let no_list = || Wrong::new(format!("`{key}` is a list of texts")).hint("write [\"one\", \"two\"]");
+        let read = |value: &Spanned<DeValue<'_>>, name: Option<&str>| self.item(key, value, name, &parse, no_list);
+        self.right_entries(key, false, no_list, read, T::eq).map_or_else(Vec::new, |(at, _)| at.value)
     }
 
     fn entries<T>(
@@ -201,10 +233,22 @@ impl<'a> Table<'a> {
         key: &str,
         or_one: bool,
         no_list: impl Fn() -> Wrong,
-        read: impl Fn(&'a Spanned<DeValue<'a>>) -> Option<At<T>>,
+        read: impl Fn(&'a Spanned<DeValue<'a>>, Option<&str>) -> Option<At<T>>,
         same: impl Fn(&T, &T) -> bool,
     ) -> Option<At<Vec<At<T>>>> {
-        let value = self.get(key)?;
+        self.right_entries(key, or_one, no_list, read, same).and_then(|(at, whole)| whole.then_some(at))
+    }
+
+    /// The entries that are right, and whether all are.
+    fn right_entries<T>(
+        &self,
+        key: &str,
+        or_one: bool,
+        no_list: impl Fn() -> Wrong,
+        read: impl Fn(&'a Spanned<DeValue<'a>>, Option<&str>) -> Option<At<T>>,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Option<(At<Vec<At<T>>>, bool)> {
+        let Found { value, name, .. } = self.find(key)?;
         let span = value.span();
         let items = match value.get_ref() {
             DeValue::Array(items) => items.as_ref(),
@@ -217,7 +261,7 @@ impl<'a> Table<'a> {
         let mut list: Vec<At<T>> = Vec::new();
         let mut whole = true;
         for item in items {
-            let Some(at) = read(item) else {
+            let Some(at) = read(item, name) else {
                 whole = false;
                 continue;
             };
@@ -230,6 +274,6 @@ impl<'a> Table<'a> {
                 None => list.push(at),
             }
         }
-        whole.then_some(At { value: list, span })
+        Some((At { value: list, span }, whole))
     }
 }

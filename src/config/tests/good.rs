@@ -311,12 +311,12 @@ fn paths_start_where_they_should() {
 fn the_state_directory_may_be_systemds() {
     let state = |root, text| {
         let env = |name: &str| (name == "STATE_DIRECTORY").then(|| "/given".to_owned());
-        parse_in(Path::new("a"), text, Surroundings::of(&env, root)).unwrap().agent.state_dir
+        parse_in(Path::new("a"), text, Surroundings::of(&env, root), &NoFiles).unwrap().agent.state_dir
     };
     assert_eq!(state(true, ""), Path::new("/given"));
     assert_eq!(state(false, ""), Path::new("/given"));
     assert_eq!(state(false, "[agent]\nstate_dir = \"/key\""), Path::new("/key"));
-    let nowhere = parse_in(Path::new("a.toml"), "", Surroundings::of(&|_| None, false)).unwrap_err();
+    let nowhere = parse_in(Path::new("a.toml"), "", Surroundings::of(&|_| None, false), &NoFiles).unwrap_err();
     insta::assert_snapshot!(nowhere.render(Style::Plain), @r#"
     error: there is no place for the state: neither `state_dir` nor a home is known
     --> a.toml
@@ -361,11 +361,12 @@ fn reference_switched_on() -> (PathBuf, String) {
 fn the_reference_is_right_in_what_it_comments_out() {
     let (path, text) = reference_switched_on();
     let env = |name: &str| (name == "WAREHOUSE_PASSWORD").then(|| "x".to_owned());
-    let on = parse(&path, &text, &env).unwrap_or_else(|mistakes| panic!("{}", mistakes.render(Style::Plain)));
+    let on = parse_in(&path, &text, Surroundings::of(&env, true), &Beside(&[]));
+    let on = on.unwrap_or_else(|mistakes| panic!("{}", mistakes.render(Style::Plain)));
     assert_eq!((on.databases.len(), on.sinks.len()), (2, 2));
 
     let (path, text) = in_repository("slotd.toml");
-    let off = parse_in(&path, &text, Surroundings::of(&env, true)).unwrap();
+    let off = parse_in(&path, &text, Surroundings::of(&env, true), &NoFiles).unwrap();
     assert_eq!((&on.agent, &on.http), (&off.agent, &off.http), "what is commented out is not the default");
     assert_eq!(on.sinks[&sink("changes")], off.sinks[&sink("changes")]);
     let (on, off) = (&on.databases[0], &off.databases[0]);
@@ -377,12 +378,24 @@ fn the_reference_is_right_in_what_it_comments_out() {
 fn the_reference_names_every_key() {
     use crate::config::keys;
     let (_, text) = reference_switched_on();
-    for key in [keys::AGENT, keys::HTTP, keys::SINK, keys::DATABASE, keys::CONNECTION, keys::SLOT].concat() {
+    for key in
+        [keys::INCLUDE, keys::AGENT, keys::HTTP, keys::SINK, keys::DATABASE, keys::CONNECTION, keys::SLOT].concat()
+    {
         let beside = ["hosts", "password", "schemas"].contains(&key);
         let named = text
             .lines()
             .any(|line| line.starts_with(&format!("{key} = ")) || (beside && line.contains(&format!("or {key} = "))));
         assert!(named, "{key}");
+    }
+    let tables = ["[agent]", "[http]", "[defaults]", "[sinks.", "[[postgres_databases]]"];
+    assert_eq!(tables.len() + keys::INCLUDE.len(), keys::TOP.len());
+    for table in tables {
+        assert!(text.lines().any(|line| line.starts_with(table)), "{table}");
+    }
+    // Where the database's name is filled in.
+    for (key, _) in keys::FILLED {
+        let line = text.lines().find(|line| line.starts_with("# {name} stands")).unwrap();
+        assert!(line.contains(key), "{key}: {line}");
     }
 }
 

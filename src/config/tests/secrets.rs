@@ -117,6 +117,21 @@ url = "postgresql://slotd:hunter2@db.example.com/other"
 ssl_mode = "verify-ca"
 "#;
 
+#[test]
+fn no_file_shows_its_secret_in_a_mistake_of_another() {
+    // One whole, one broken, one that shares everything with the first.
+    let whole = "[sinks.x]\ntype = \"stdout\"\n[[postgres_databases]]\nname = \"a\"\npassword = \"hunter2\" # hunter2\nprot = 1\n";
+    let broken = "[[postgres_databases]]\nname = \"a\"\npassword = \"hunter2\nurl = hunter2\n";
+    let main =
+        "include = [\"*\"]\n[defaults]\npassword = \"hunter2$\" # hunter2\nurl = \"postgresql://u:hunter2@h/d\"\n";
+    for files in [[("1", whole), ("2", broken)], [("1", broken), ("2", whole)], [("1", whole), ("2", whole)]] {
+        let mistakes = read_with(main, &files).unwrap_err();
+        let shown = format!("{}{mistakes}{mistakes:?}", mistakes.render(Style::Plain));
+        assert!(shown.contains("/etc/slotd/1") && shown.contains("/etc/slotd/2"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -132,6 +147,13 @@ proptest! {
         // A slip inside the secret makes another secret of it.
         if text.matches("hunter2").count() == 3 {
             let shown = everything(&text);
+            prop_assert!(!shown.contains("hunter2"), "{text}\nshows\n{shown}");
+            // In an included file, before and behind others.
+            let text = text.replace("[agent]\ngrace = \"10s\"\n", "");
+            let main = "include = [\"*\"]\n[defaults]\nport = 1\n";
+            // The first and the last share everything.
+            let mistakes = read_with(main, &[("1", WHOLE), ("2", &text), ("3", WHOLE)]).unwrap_err();
+            let shown = format!("{}{mistakes}{mistakes:?}", mistakes.render(Style::Plain));
             prop_assert!(!shown.contains("hunter2"), "{text}\nshows\n{shown}");
         }
     }
@@ -152,7 +174,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_panics(text in "([a-z=\"'\\[\\]{}#$\n .]|url|name|password|sinks|agent|postgres_databases){0,40}|\\PC*") {
+    fn nothing_panics(text in "([a-z=\"'\\[\\]{}#$\n .]|url|name|password|sinks|agent|postgres_databases|defaults|include|\\{name\\}){0,40}|\\PC*") {
         let _ = parse(Path::new("x.toml"), &text, &|_| None);
     }
 }
