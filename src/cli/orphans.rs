@@ -173,7 +173,7 @@ impl From<Orphan> for Shown {
 // Writing into a String can't fail.
 fn render(found: &[Found], now: Timestamp) -> String {
     let mut text = String::new();
-    for Found { server, orphans, trouble, hint } in found {
+    for Found { server, orphans, trouble, hint, .. } in found {
         let _ = writeln!(text, "{server}");
         if let (Some(trouble), Some(hint)) = (trouble, hint) {
             let _ = writeln!(text, "  ! {trouble}\n      hint: {hint}");
