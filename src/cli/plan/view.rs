@@ -241,11 +241,12 @@ impl Planned {
 }
 
 fn publication_step(database: &Database, observed: &Observed, step: PublicationStep) -> Step {
-    let consent = Consent::from(database.provision);
+    let (consent, is_active) = (Consent::from(database.provision), database.status == Status::Active);
     let by = match step.kind {
         Kind::Recreate => By::RecreatePublication,
-        Kind::Create if consent.create => By::Agent,
-        Kind::Alter if consent.alter_ours && observed.is_ours() => By::Agent,
+        // An agent that does not read a database makes nothing of it.
+        Kind::Create if consent.create && is_active => By::Agent,
+        Kind::Alter if consent.alter_ours && observed.is_ours() && is_active => By::Agent,
         Kind::Create | Kind::Alter => By::Apply,
     };
     let (action, why) = match step.kind {
