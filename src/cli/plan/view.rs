@@ -44,6 +44,9 @@ pub(in crate::cli) struct Step {
     pub(in crate::cli) object: String,
     pub(in crate::cli) why: String,
     pub(in crate::cli) differences: Vec<Difference>,
+    /// Where its SQL runs, if that is not the server that has the slot: on its primary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli) server: Option<String>,
     /// Whole statements.
     pub(in crate::cli) sql: Vec<String>,
     /// Who takes it.
@@ -211,6 +214,7 @@ impl Planned {
                 object,
                 why: format!("lost, {}: {sentence}", reason.as_str()),
                 differences: Vec::new(),
+                server: None,
                 sql: Vec::new(),
                 by: By::RecreateSlot,
                 loses: Some(price(observed, delivered)),
@@ -228,6 +232,7 @@ impl Planned {
                 object,
                 why: "it does not exist".to_owned(),
                 differences: Vec::new(),
+                server: None,
                 sql: vec![create_slot_sql(slot)],
                 by: if Consent::from(database.provision).create { By::Agent } else { By::Apply },
                 loses: None,
@@ -271,7 +276,9 @@ fn publication_step(database: &Database, observed: &Observed, step: PublicationS
         }
     };
     let object = format!("publication {}", database.publication);
-    Step { action, object, why, differences: step.differences.points, sql, by, loses }
+    let of_standby = observed.primary.is_some();
+    let server = of_standby.then(|| trouble::address(database.publisher(of_standby)));
+    Step { action, object, why, differences: step.differences.points, server, sql, by, loses }
 }
 
 /// What is lost with a slot.
