@@ -23,7 +23,7 @@ mod testing;
 
 pub use apply_slot::advance;
 pub use consent::Consent;
-pub use observe::{Observed, observe};
+pub use observe::{Observed, Unobserved, observe};
 pub use plan::{Kind, Plan, PublicationStep, SlotStep, plan};
 pub use preflight::{Preflight, preflight};
 pub use refusals::{Refusal, unusable};

@@ -242,7 +242,12 @@ impl Supervisor {
                 let ask = Ask { wish: Wish::Drop, reply };
                 match self.keepers.get(&name) {
                     Some(keeper) => keeper.ask(ask),
-                    None => drop(self.asks.insert(name, ask)),
+                    None => {
+                        if let Some(before) = self.asks.insert(name, ask) {
+                            let why = "the same was asked once more, and that is answered";
+                            before.answer(Err(Refusal::Conflict(why.to_owned())));
+                        }
+                    }
                 }
             }
             Wanted::Active | Wanted::Disabled => {
@@ -367,6 +372,10 @@ impl Supervisor {
                 }
                 self.keepers.insert(name, keeper);
             }
+        }
+        // What is asked of one that the file has no more.
+        for (name, ask) in self.asks.extract_if(|name, _| !self.leaving.names.contains(name)) {
+            ask.answer(Err(Refusal::Unknown(name)));
         }
     }
 

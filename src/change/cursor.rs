@@ -173,6 +173,18 @@ impl Record {
         acknowledged.max(self.cursor.map_or(Lsn::ZERO, |cursor| cursor.start_lsn()))
     }
 
+    /// Whether slotd has dropped the slot on purpose: one that is not there is missed by nobody.
+    #[must_use]
+    pub fn is_dropped(&self) -> bool {
+        self.open_gap.as_ref().is_some_and(|open| open.dropped)
+    }
+
+    /// The one of `records`, which are all of one slot, that was written last. Of a sink that the slot went to before there may
+    /// be an old one.
+    pub fn last<'a>(records: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
+        records.into_iter().max_by_key(|record| (record.position(), record.is_dropped()))
+    }
+
     /// Takes what `other` knows better, if it is of the same beginning.
     pub fn join(&mut self, other: &Self) {
         if other.beginning != self.beginning {

@@ -176,7 +176,8 @@ async fn look(config: &Config, database: &Database) -> Result<Seen, Trouble> {
     let refused = |error: SqlError| trouble::of_sql(Step::Observe, &error, to).trouble;
     let connector = daemon::connector(config, "slotd/init".to_owned());
     let sql = connector.sql(to).await.map_err(connect)?;
-    let observed = observe(&sql, None, database, None, None).await.map_err(refused)?;
+    let observed = observe(&sql, None, database, None, None).await;
+    let observed = observed.map_err(|error| error.diagnosis(database).trouble)?;
     let all = Publication {
         scope: Scope::AllTables,
         publish: Publish::ALL,
@@ -208,9 +209,9 @@ async fn foresee(config: &Config) -> String {
             Err(error) => Err(trouble::of_connect(&error, to).trouble),
             Ok(_) => match connector.sql(to).await {
                 Err(error) => Err(trouble::of_connect(&error, to).trouble),
-                Ok(sql) => observe(&sql, None, database, None, None)
-                    .await
-                    .map_err(|error| trouble::of_sql(Step::Observe, &error, to).trouble),
+                Ok(sql) => {
+                    observe(&sql, None, database, None, None).await.map_err(|error| error.diagnosis(database).trouble)
+                }
             },
         };
         match looked {

@@ -1,6 +1,6 @@
 //! `slotd orphans`: slots on the declared servers that nothing declares.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,9 @@ use super::{context, out};
 use crate::config::{Config, Database, Server};
 use crate::daemon;
 use crate::ident::{SlotName, quote_literal};
-use crate::postgres::orphans::{Orphan, orphans as of_server};
+use crate::postgres::catalog::in_recovery;
+use crate::postgres::orphans::{Orphan, slots as of_server};
+use crate::postgres::preflight::system_identifier;
 use crate::postgres::trouble::{self, Step};
 use crate::postgres::{Connector, SqlError};
 use crate::provision::made::Made;
@@ -34,6 +36,9 @@ struct Found {
     /// Why it could not be asked.
     trouble: Option<String>,
     hint: Option<String>,
+    /// Which cluster it is of, and whether as a standby, if that is known.
+    #[serde(skip)]
+    is: Option<(u64, bool)>,
 }
 
 /// One slot, in words for people and figures for programs.
@@ -62,10 +67,17 @@ pub(super) async fn orphans(given: Option<PathBuf>, json: bool, all: bool) -> Re
     let path = context::file(given.as_deref())?;
     let Some(config) = context::load(&path) else { return Ok(Exit::WrongFile) };
     let connector = daemon::connector(&config, "slotd/orphans".to_owned());
-    let declared: Vec<SlotName> = config.databases.iter().map(|database| database.slot.clone()).collect();
     let servers = servers(&config);
-    let asked = servers.iter().map(|doors| ask(&connector, doors, &declared, all));
+    let asked = servers.iter().map(|doors| ask(&connector, doors, all));
     let mut found: Vec<Found> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let is: Vec<_> = found.iter().map(|found| found.is).collect();
+    for found in &mut found {
+        // What is declared under another address counts, if both may be one server.
+        let may_be_one = |other: &Option<(u64, bool)>| other.is_none() || found.is.is_none() || *other == found.is;
+        let same = servers.iter().zip(&is).filter(|(_, is)| may_be_one(is)).flat_map(|(doors, _)| doors);
+        let declared: HashSet<_> = same.map(|door| &door.slot).collect();
+        found.orphans.retain(|orphan| !declared.contains(&orphan.slot));
+    }
     // Who may not read the state directory is told without it.
     if let Ok(made) = Made::open(Arc::new(Disk), &config.agent.state_dir) {
         for orphan in found.iter_mut().flat_map(|found| &mut found.orphans) {
@@ -102,12 +114,13 @@ fn servers(config: &Config) -> Vec<Vec<Arc<Database>>> {
 }
 
 /// Any of the server's databases leads to it.
-async fn ask(connector: &Connector, doors: &[Arc<Database>], declared: &[SlotName], all: bool) -> Found {
-    let mut found = Found { server: String::new(), orphans: Vec::new(), trouble: None, hint: None };
+async fn ask(connector: &Connector, doors: &[Arc<Database>], all: bool) -> Found {
+    let mut found = Found { server: String::new(), orphans: Vec::new(), trouble: None, hint: None, is: None };
     for door in doors {
         found.server = trouble::address(&door.connection);
-        match through(connector, door, declared).await {
-            Ok(orphans) => {
+        match through(connector, door).await {
+            Ok((is, orphans)) => {
+                found.is = is;
                 // A standby that is connected is nobody's orphan.
                 let shown = orphans
                     .into_iter()
@@ -125,9 +138,11 @@ async fn ask(connector: &Connector, doors: &[Arc<Database>], declared: &[SlotNam
     found
 }
 
-async fn through(connector: &Connector, door: &Database, declared: &[SlotName]) -> Result<Vec<Orphan>, SqlError> {
+/// Which server it is, unless the role may not know, and its slots.
+async fn through(connector: &Connector, door: &Database) -> Result<(Option<(u64, bool)>, Vec<Orphan>), SqlError> {
     let sql = connector.sql(&door.connection).await?;
-    of_server(&sql, declared).await
+    let is = system_identifier(&sql).await.ok().zip(in_recovery(&sql).await.ok());
+    Ok((is, of_server(&sql).await?))
 }
 
 impl From<Orphan> for Shown {
@@ -158,7 +173,7 @@ impl From<Orphan> for Shown {
 // Writing into a String can't fail.
 fn render(found: &[Found], now: Timestamp) -> String {
     let mut text = String::new();
-    for Found { server, orphans, trouble, hint } in found {
+    for Found { server, orphans, trouble, hint, .. } in found {
         let _ = writeln!(text, "{server}");
         if let (Some(trouble), Some(hint)) = (trouble, hint) {
             let _ = writeln!(text, "  ! {trouble}\n      hint: {hint}");
@@ -253,6 +268,7 @@ mod tests {
             orphans,
             trouble: trouble.map(str::to_owned),
             hint: trouble.map(|_| "start the server".to_owned()),
+            is: None,
         };
         let all = [
             found("db:5432", vec![orphan("slotd_old"), read, physical], None),

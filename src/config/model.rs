@@ -156,6 +156,14 @@ pub struct Database {
     pub failover: bool,
 }
 
+impl Database {
+    /// Where the publication is made. `of_standby` says that the server that has the slot is one, whose primary the file names.
+    #[must_use]
+    pub fn publisher(&self, of_standby: bool) -> &Connection {
+        self.primary.as_ref().filter(|_| of_standby).unwrap_or(&self.connection)
+    }
+}
+
 /// The operator's wish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

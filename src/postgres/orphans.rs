@@ -1,17 +1,16 @@
-//! Slots of a server that nothing declares, and what each pins.
+//! The slots of a server, as they are told where nothing declares them, and what each pins.
 //!
 //! Source: <https://www.postgresql.org/docs/current/view-pg-replication-slots.html>.
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
 
 use super::SqlError;
 use super::sql::answer;
 use crate::ident::SlotName;
 
-/// A slot that nothing declares.
+/// A slot that may be one that nothing declares.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Orphan {
     pub slot_name: SlotName,
@@ -35,25 +34,26 @@ pub struct Orphan {
     pub client_addr: Option<String>,
 }
 
-/// Holds for 15 to 18. Temporary slots go with their session, and a standby's copies of its primary's slots with those.
-const ORPHANS: &str = "\
+/// Holds for 15 to 18. Temporary slots go with their session, and a standby's copies of its primary's slots with those. On a
+/// standby a slot may stand beyond what is known of its WAL end; `greatest` alone would take nothing for 0.
+const SLOTS: &str = "\
     select (to_jsonb(s) || jsonb_build_object(
                'retained_bytes',
-               pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end,
-                               s.restart_lsn)::bigint,
+               case when s.restart_lsn is not null then greatest(0, pg_wal_lsn_diff(
+                   case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                        else pg_current_wal_lsn() end, s.restart_lsn))::bigint end,
                'catalog_xmin_age', age(s.catalog_xmin), 'xmin_age', age(s.xmin),
                'application_name', nullif(a.application_name, ''), 'client_addr', host(a.client_addr)))::text
       from pg_replication_slots s left join pg_stat_get_activity(s.active_pid) a on s.active_pid is not null
-     where not s.temporary and s.slot_name <> all ($1) and coalesce(to_jsonb(s)->>'synced', 'false') = 'false'
+     where not s.temporary and coalesce(to_jsonb(s)->>'synced', 'false') = 'false'
      order by s.active_pid is not null, 1";
 
-/// The slots of the server that are not among `declared`; those that nobody reads first.
+/// The slots of the server; those that nobody reads first.
 ///
 /// # Errors
 /// The server refuses, shows a slot in a form that is not known, or the session breaks off.
-pub async fn orphans(client: &Client, declared: &[SlotName]) -> Result<Vec<Orphan>, SqlError> {
-    let names: Vec<&str> = declared.iter().map(SlotName::as_str).collect();
-    let rows = answer("pg_replication_slots", client.query_typed(ORPHANS, &[(&names, Type::NAME_ARRAY)])).await?;
+pub async fn slots(client: &Client) -> Result<Vec<Orphan>, SqlError> {
+    let rows = answer("pg_replication_slots", client.query_typed(SLOTS, &[])).await?;
     let unexpected = |source| SqlError::Unexpected { view: "pg_replication_slots", source };
     let mut orphans: Vec<Orphan> = Vec::new();
     for row in &rows {

@@ -8,7 +8,7 @@ use super::apply_slot::unrecorded;
 use super::made::{MadeFilter, MadePublication};
 use super::plan::{Kind, PublicationStep};
 use super::refusals;
-use super::round::Round;
+use super::round::{Publisher, Round};
 use crate::config::{Database, Scope};
 use crate::postgres::identity::{self, Unpublishable};
 use crate::postgres::publication::{self, PublicationFacts};
@@ -40,13 +40,14 @@ pub(super) async fn publication(
     before: &[Unpublishable],
     ours: bool,
     round: &Round<'_>,
-    sql: &SqlSession,
+    publisher: Publisher<'_>,
 ) -> Result<Option<(PublicationFacts, MadePublication)>, Diagnosis> {
     let Round { database, reporter, made, system_identifier, .. } = *round;
-    let Database { publication, connection: to, .. } = database;
+    let Publisher { sql, to } = publisher;
+    let Database { publication, connection, .. } = database;
     let intent = MadePublication {
         system_identifier,
-        database: to.database.clone(),
+        database: connection.database.clone(),
         publication: publication.clone(),
         ours: ours || step.kind != Kind::Alter,
         oid: None,

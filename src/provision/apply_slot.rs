@@ -107,15 +107,39 @@ const ADVANCE: &str = "\
         $1, case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)";
 
 /// Moves the slot to the server's WAL end. The server decodes all up to there: minutes, where the slot was left behind for long.
-/// Too long for a turn.
+/// Too long for a turn, so nothing bounds it but a look at it.
 ///
 /// # Errors
 /// The server refuses, or can't be reached.
 pub async fn advance(database: &Database, connector: &Connector) -> Result<(), SqlError> {
     let sql = connector.sql(&database.connection).await?;
     sql.run("statement_timeout", "set statement_timeout = 0").await?;
-    sql.execute(ADVANCE, &[&database.slot.as_str()]).await?;
-    Ok(())
+    let slot = database.slot.as_str();
+    let advanced = async { Ok(sql.execute(ADVANCE, &[&slot]).await?) };
+    tokio::select! {
+        biased;
+        advanced = advanced => advanced.map(drop),
+        given_up = watch_moving(database, connector) => Err(given_up),
+    }
+}
+
+/// Watches over the moving of the slot as over its making: another session has to see it at work. Ends with why not.
+async fn watch_moving(database: &Database, connector: &Connector) -> SqlError {
+    loop {
+        sleep(LOOK).await;
+        let slots = match connector.visit(&database.connection).await {
+            Ok(sql) => catalog::slots(&sql, &[&database.slot]).await,
+            Err(error) => Err(error.into()),
+        };
+        match slots {
+            Ok(slots) if slots.iter().any(|slot| slot.active_pid.is_some()) => {}
+            Ok(_) => break,
+            Err(error) => return error,
+        }
+    }
+    // The answer may be on its way.
+    sleep(connector.connect_timeout()).await;
+    SqlError::Silent { about: "pg_replication_slot_advance" }
 }
 
 /// Watches over the making of the slot. It may rightly take hours, so nothing bounds it but this: another session has to

@@ -11,6 +11,7 @@ use crate::postgres::identity::{self, Unpublishable};
 use crate::postgres::preflight::{self, Allowed};
 use crate::postgres::publication::{self, PublicationFacts};
 use crate::postgres::standby::{self, StandbyFacts};
+use crate::postgres::trouble::{self, Diagnosis, Step};
 use crate::postgres::younger::{is_younger, may_be_younger};
 use crate::postgres::{SqlError, SqlSession};
 
@@ -56,6 +57,28 @@ impl Observed {
     }
 }
 
+/// Why it could not be read.
+#[derive(Debug)]
+pub struct Unobserved {
+    error: SqlError,
+    /// It was the primary that was asked.
+    of_primary: bool,
+}
+
+impl From<SqlError> for Unobserved {
+    fn from(error: SqlError) -> Self {
+        Self { error, of_primary: false }
+    }
+}
+
+impl Unobserved {
+    /// What it means, of the server that was asked.
+    #[must_use]
+    pub fn diagnosis(&self, database: &Database) -> Diagnosis {
+        trouble::of_sql(Step::Observe, &self.error, database.publisher(self.of_primary))
+    }
+}
+
 /// Reads it all. `primary` is a session there, if the server is a standby; `made` is what slotd has noted of the publication, `former` through which other one the slot was
 /// streamed last.
 ///
@@ -67,35 +90,40 @@ pub async fn observe(
     database: &Database,
     made: Option<MadePublication>,
     former: Option<&PublicationName>,
-) -> Result<Observed, SqlError> {
+) -> Result<Observed, Unobserved> {
     let server = catalog::server(sql).await?;
     let standby = if server.in_recovery { Some(standby::standby(sql).await?) } else { None };
     let client = primary.unwrap_or(sql);
-    let primary = if primary.is_some() { Some(catalog::server(client).await?) } else { None };
+    let of_primary = primary.is_some();
+    let there = |error| Unobserved { error, of_primary };
+    let primary = if primary.is_some() { Some(catalog::server(client).await.map_err(there)?) } else { None };
     // The slot first: another agent that is just making both makes it second, so a slot that is seen here never lacks a
     // publication that is only younger than our look.
     let slot = catalog::slots(sql, &[&database.slot]).await?.pop();
-    let publication = publication::publication(client, &database.publication).await?;
+    let publication = publication::publication(client, &database.publication).await.map_err(there)?;
     let made = made.filter(|made| publication.as_ref().is_some_and(|found| is_it(database, found, made)));
     let differs = publication.as_ref().filter(|found| !Differences::new(database, found, made.as_ref()).is_empty());
-    let missing =
-        if publication.is_none() || differs.is_some() { missing(client, database).await? } else { Vec::new() };
+    let missing = if publication.is_none() || differs.is_some() {
+        missing(client, database).await.map_err(there)?
+    } else {
+        Vec::new()
+    };
     let tolerated = |found: &Unpublishable| database.allow_no_identity.contains(&found.table);
     let mut unpublishable = if publication.is_some() {
-        identity::of_existing(client, &database.publication).await?
+        identity::of_existing(client, &database.publication).await.map_err(there)?
     } else {
-        identity::of_declared(client, &difference::declared(database, None)).await?
+        identity::of_declared(client, &difference::declared(database, None)).await.map_err(there)?
     };
     unpublishable.retain(|found| !tolerated(found));
     let mut unpublishable_then = match differs {
         Some(found) if database.scope.is_some() => {
-            identity::of_declared(client, &difference::declared(database, Some(found))).await?
+            identity::of_declared(client, &difference::declared(database, Some(found))).await.map_err(there)?
         }
         _ => Vec::new(),
     };
     unpublishable_then.retain(|found| !tolerated(found) && !unpublishable.contains(found));
     let allowed = if publication.is_none() || slot.is_none() {
-        let allowed = preflight::allowed(client, &declared_tables(database)).await?;
+        let allowed = preflight::allowed(client, &declared_tables(database)).await.map_err(there)?;
         // The slot is made here.
         let here = if primary.is_some() { preflight::allowed(sql, &[]).await? } else { allowed.clone() };
         Some(Allowed { slots: here.slots, walsenders: here.walsenders, ..allowed })
@@ -103,7 +131,7 @@ pub async fn observe(
         None
     };
     let former = match former {
-        Some(former) if publication::exists(client, former).await? => Some(former.clone()),
+        Some(former) if publication::exists(client, former).await.map_err(there)? => Some(former.clone()),
         _ => None,
     };
     let younger = match (&slot, &publication) {

@@ -2,7 +2,7 @@
 
 use super::difference;
 use super::{Kind, Observed, Plan, SlotStep};
-use crate::config::{Budget, Database, OnDisable, Scope, Status};
+use crate::config::{Budget, Connection, Database, OnDisable, Scope, Status};
 use crate::ident::{quote_ident, quote_literal};
 use crate::postgres::preflight::Allowed;
 use crate::status::{Finding, age, size};
@@ -56,17 +56,17 @@ pub fn preflight(database: &Database, observed: &Observed, plan: &Plan, allowed:
         });
     }
     if plan.publication.as_ref().is_some_and(|step| step.kind == Kind::Create) {
-        found.blocks.extend(rights(database, allowed));
+        found.blocks.extend(rights(database, database.publisher(observed.primary.is_some()), allowed));
     }
     found
 }
 
-/// What the role lacks for making the publication.
-fn rights(database: &Database, allowed: &Allowed) -> Vec<Finding> {
+/// What the role that `to` names lacks for making the publication there.
+fn rights(database: &Database, to: &Connection, allowed: &Allowed) -> Vec<Finding> {
     if allowed.superuser {
         return Vec::new();
     }
-    let (user, dbname) = (quote_ident(&database.connection.username), quote_ident(&database.connection.database));
+    let (user, dbname) = (quote_ident(&to.username), quote_ident(&to.database));
     let create = difference::create(database, &difference::declared(database, None));
     let mut found = Vec::new();
     if !allowed.may_create {

@@ -75,7 +75,8 @@ fn of_primary(Diagnosis { class, trouble }: Diagnosis) -> Diagnosis {
 /// It has not within [`PATIENCE`], and why; or a server refuses.
 pub(super) async fn replayed(database: &Database, on: &SqlSession, primary: &SqlSession) -> Result<(), Diagnosis> {
     let observe = |error| trouble::of_sql(Step::Observe, &error, &database.connection);
-    let wanted = standby::inserted(primary).await.map_err(observe)?;
+    let there = |error| of_primary(trouble::of_sql(Step::Observe, &error, database.publisher(true)));
+    let wanted = standby::inserted(primary).await.map_err(there)?;
     let (begun, mut asked) = (Instant::now(), 0);
     loop {
         let facts = standby::standby(on).await.map_err(observe)?;
@@ -89,7 +90,7 @@ pub(super) async fn replayed(database: &Database, on: &SqlSession, primary: &Sql
         // What was written last may stay with the primary until more is.
         if begun.elapsed() >= ASK * asked {
             asked += 1;
-            standby::log_snapshot(primary).await.map_err(|error| of_primary(observe(error)))?;
+            standby::log_snapshot(primary).await.map_err(there)?;
         }
         sleep(LOOK).await;
     }

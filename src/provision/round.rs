@@ -59,10 +59,24 @@ struct Looked {
     observed: Observed,
 }
 
+/// Where the publication is made, and how that is reached.
+#[derive(Clone, Copy)]
+pub(super) struct Publisher<'a> {
+    pub(super) sql: &'a SqlSession,
+    pub(super) to: &'a Connection,
+}
+
+impl<'a> Publisher<'a> {
+    /// `primary` is that of the standby where the slot is.
+    fn new(database: &'a Database, visit: &'a Visit, primary: Option<&'a Visit>) -> Self {
+        Self { sql: primary.unwrap_or(visit), to: database.publisher(primary.is_some()) }
+    }
+}
+
 impl Looked {
     /// Where the publication is made.
-    fn publisher(&self) -> &SqlSession {
-        self.primary.as_deref().unwrap_or(&self.visit)
+    fn publisher<'a>(&'a self, database: &'a Database) -> Publisher<'a> {
+        Publisher::new(database, &self.visit, self.primary.as_ref())
     }
 }
 
@@ -146,7 +160,7 @@ impl Round<'_> {
             }
             let mut is_known = true;
             if let Some(step) = publication {
-                let publisher = primary.as_deref().unwrap_or(&visit);
+                let publisher = Publisher::new(database, &visit, primary.as_ref());
                 let taken = apply_publication::publication(&step, &observed.unpublishable, ours, self, publisher).await;
                 altered |= step.kind != Kind::Create;
                 is_known = false;
@@ -216,7 +230,7 @@ impl Round<'_> {
             match publication {
                 Some(PublicationStep { kind: Kind::Create, .. }) => findings.push(publication_missing(database)),
                 Some(step) if step.is_allowed(consent, ours) && unaltered.is_none() => {
-                    let (before, publisher) = (&observed.unpublishable, looked.publisher());
+                    let (before, publisher) = (&observed.unpublishable, looked.publisher(database));
                     let taken = apply_publication::publication(&step, before, ours, self, publisher);
                     // `Some` ends this, whatever came of it.
                     unaltered = Some(taken.await.err());
@@ -262,7 +276,7 @@ impl Round<'_> {
             let made = match refusal {
                 Some(refusal) => Err(Finding::from(refusal)),
                 None => {
-                    let (before, publisher) = (&observed.unpublishable, looked.publisher());
+                    let (before, publisher) = (&observed.unpublishable, looked.publisher(database));
                     let made = apply_publication::publication(&step, before, false, self, publisher).await;
                     made.map_err(|refused| Finding::from(Refusal::Trouble(refused)))
                 }
@@ -313,7 +327,7 @@ impl Round<'_> {
             return refuse(sentence, hint);
         }
         let ours = observed.is_ours();
-        apply_publication::publication(&step, &observed.unpublishable, ours, self, looked.publisher()).await?;
+        apply_publication::publication(&step, &observed.unpublishable, ours, self, looked.publisher(database)).await?;
         Ok(format!("{} the publication {publication}", step.kind.done()))
     }
 
@@ -323,7 +337,6 @@ impl Round<'_> {
     /// The server refuses, or can't be reached.
     pub async fn drop_publication(&self, readers: &Readers) -> Result<Dropped, Diagnosis> {
         let Self { database, reporter, made, .. } = *self;
-        let to = &database.connection;
         let looked = self.look().await?;
         let observed = &looked.observed;
         if observed.publication.is_none() {
@@ -334,7 +347,8 @@ impl Round<'_> {
             return Ok(Dropped::Read(slot));
         }
         let statement = format!("DROP PUBLICATION {}", quote_ident(database.publication.as_str()));
-        let dropped = looked.publisher().statement("the publication", &statement).await;
+        let Publisher { sql, to } = looked.publisher(database);
+        let dropped = sql.statement("the publication", &statement).await;
         dropped.map_err(|error| trouble::of_sql(Step::CreatePublication, &error, to))?;
         reporter.info(None, &format!("dropped the publication: {statement};"));
         made.forget_publication(&ours).await.map_err(|error| unrecorded(&error))?;
@@ -361,7 +375,7 @@ impl Round<'_> {
         let primary = primary::of_standby(connector, database, &visit, system_identifier).await?;
         let made = made.publication(system_identifier, &to.database, &database.publication);
         let observed = observe(&visit, primary.as_deref(), database, made, self.former.as_ref()).await;
-        let observed = observed.map_err(|error| trouble::of_sql(Step::Observe, &error, to))?;
+        let observed = observed.map_err(|error| error.diagnosis(database))?;
         if let Some(made) = observed.made.as_ref().filter(|made| made.oid.is_none()) {
             // The agent ended between the statement and its note.
             let oid = observed.publication.as_ref().map(|found| found.oid);

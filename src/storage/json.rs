@@ -64,7 +64,8 @@ impl<T: Clone + Default + DeserializeOwned + Serialize + Send + 'static> JsonFil
         read(&self.lock().durable)
     }
 
-    /// Changes it; what it said before stands until the change is durable.
+    /// Changes it; what it said before stands until the change is durable. A write that has begun ends, also if it is not waited
+    /// for any more.
     ///
     /// # Errors
     /// It can't be written, and the change is undone, with those that waited with it.
@@ -75,7 +76,7 @@ impl<T: Clone + Default + DeserializeOwned + Serialize + Send + 'static> JsonFil
             content.changes += 1;
             content.changes
         };
-        let _one = self.writing.lock().await;
+        let one = Arc::clone(&self.writing).lock_owned().await;
         let (to_write, changes) = {
             let content = self.lock();
             if let Some((_, error)) = content.undone.as_ref().filter(|(undone, _)| undone.contains(&ours)) {
@@ -86,17 +87,28 @@ impl<T: Clone + Default + DeserializeOwned + Serialize + Send + 'static> JsonFil
             }
             (content.next.clone(), content.changes)
         };
-        let (storage, path, written) = (Arc::clone(&self.storage), self.path.clone(), to_write.clone());
+        let file = self.clone();
         let write = move || {
-            let mut text = serde_json::to_vec_pretty(&written)?;
-            text.push(b'\n');
-            replace(&*storage, &path, &text).map(drop)
+            let _one = one;
+            let written = file.write(&to_write);
+            file.settle(written.map(|()| (to_write, changes)))
         };
-        let written = tokio::task::spawn_blocking(write).await.unwrap_or_else(|broken| Err(io::Error::other(broken)));
+        let written = tokio::task::spawn_blocking(write).await;
+        written.unwrap_or_else(|broken| self.settle(Err(io::Error::other(broken))))
+    }
+
+    fn write(&self, content: &T) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(content)?;
+        text.push(b'\n');
+        replace(&*self.storage, &self.path, &text).map(drop)
+    }
+
+    /// What has become of a write: what is durable, up to which change; or nothing more.
+    fn settle(&self, written: io::Result<(T, u64)>) -> Result<(), JsonFileError> {
         let mut content = self.lock();
         match written {
-            Ok(()) => {
-                content.durable = to_write;
+            Ok((durable, changes)) => {
+                content.durable = durable;
                 content.written = changes;
                 Ok(())
             }
@@ -187,5 +199,38 @@ mod tests {
         let error = opened.unwrap_err().to_string();
         assert!(error.starts_with(&format!("can't read {}: ", path.display())), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{ broken");
+    }
+
+    /// Blocks in its write until the gate is open.
+    #[derive(Debug, Clone, Default, serde::Deserialize)]
+    struct Slow(u32);
+
+    static GATE: (Mutex<bool>, std::sync::Condvar) = (Mutex::new(false), std::sync::Condvar::new());
+
+    impl Serialize for Slow {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            drop(GATE.1.wait_while(GATE.0.lock().unwrap(), |open| !*open).unwrap());
+            serializer.serialize_u32(self.0)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_not_waited_for_any_more_counts_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = JsonFile::<Slow>::open(Arc::new(Disk), &folder.path().join("made.json")).unwrap();
+        let mut first = Box::pin(file.change(|content| content.0 = 1));
+        // It has begun.
+        assert!(futures_util::poll!(&mut first).is_pending());
+        drop(first);
+        *GATE.0.lock().unwrap() = true;
+        GATE.1.notify_all();
+        let counts = async {
+            while file.get(|content| content.0) != 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), counts).await.unwrap();
+        file.change(|content| content.0 = 2).await.unwrap();
+        assert_eq!(file.get(|content| content.0), 2);
     }
 }

@@ -684,9 +684,7 @@ impl Opened {
     #[must_use]
     pub fn knows_slot(&self) -> bool {
         let records = self.records_of_slot();
-        // One that was dropped on purpose is missed by nobody.
-        let dropped = |record: &Record| record.open_gap.as_ref().is_some_and(|open| open.dropped);
-        !records.is_empty() && !self.sinks.iter().filter_map(|open| open.standing.record.as_ref()).any(dropped)
+        Record::last(&records).is_some_and(|last| !last.is_dropped())
     }
 
     /// Lets go of the sinks.

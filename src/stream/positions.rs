@@ -98,10 +98,12 @@ impl Positions {
         found
     }
 
-    /// What is durable of `slot`, of every sink that it was ever streamed to.
+    /// What is durable of `slot`, of every sink that it was ever streamed to but those of `keys`.
     #[must_use]
-    pub fn of_slot(&self, slot: &SlotName) -> Vec<Record> {
-        lock(&self.known).values().filter(|record| record.slot == *slot).cloned().collect()
+    pub fn of_slot_elsewhere(&self, slot: &SlotName, keys: &[&Key]) -> Vec<Record> {
+        let known = lock(&self.known);
+        let elsewhere = known.iter().filter(|(key, record)| record.slot == *slot && !keys.contains(key));
+        elsewhere.map(|(_, record)| record.clone()).collect()
     }
 
     /// How far changes of `slot` of this cluster were delivered; `None` if none ever was, or slotd has dropped it since.
@@ -210,9 +212,7 @@ fn former<'a>(
 
 fn delivered<'a>(records: impl Iterator<Item = &'a Record>, slot: &SlotName, system_identifier: u64) -> Option<Lsn> {
     let is = |record: &&Record| record.slot == *slot && record.system_identifier == system_identifier;
-    let records: Vec<_> = records.filter(is).collect();
-    let dropped = |record: &&Record| record.open_gap.as_ref().is_some_and(|open| open.dropped);
-    if records.iter().any(dropped) { None } else { records.into_iter().map(Record::position).max() }
+    Record::last(records.filter(is)).filter(|last| !last.is_dropped()).map(Record::position)
 }
 
 /// Gathers requests and writes them, until no one can make any more.

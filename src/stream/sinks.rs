@@ -80,7 +80,8 @@ impl Sinks {
     /// All that is known of `slot`, of these sinks and of others that it was streamed to before.
     pub(super) fn records_of(&self, slot: &SlotName) -> Vec<Record> {
         let own = self.each.iter().filter_map(|open| open.standing.record.clone());
-        own.filter(|record| record.slot == *slot).chain(self.positions.of_slot(slot)).collect()
+        let keys: Vec<_> = self.each.iter().map(|open| &open.key).collect();
+        own.filter(|record| record.slot == *slot).chain(self.positions.of_slot_elsewhere(slot, &keys)).collect()
     }
 
     pub(super) const fn len(&self) -> usize {

@@ -66,3 +66,22 @@ async fn a_slot_whose_entry_is_gone_from_the_file_is_known_as_slotds_own() {
     assert_eq!(status.code(), Some(3), "{said}");
     assert!(said.contains(&format!("  ? slotd_{dbname} (logical")) && said.contains("slotd made it"), "{said}");
 }
+
+/// One name on two clusters, and two names of one server.
+#[tokio::test]
+async fn what_is_declared_on_one_server_hides_nothing_on_another() {
+    let cluster = Cluster::start(18, &Options::default());
+    let other = Cluster::start(18, &Options { own_identifier: true, ..Options::default() });
+    for cluster in [&cluster, &other] {
+        cluster.execute("postgres", "SELECT pg_create_logical_replication_slot('shop', 'pgoutput')").await;
+    }
+    let alias = cluster.entry("template1").replace("127.0.0.1", "localhost");
+    let entry = |entry: &str, slot: &str| format!("{entry}slot_name = \"{slot}\"\n");
+    let mine = entry(&cluster.entry("postgres"), "shop");
+    let theirs = other.entry("postgres").replacen("name = \"postgres\"", "name = \"other\"", 1);
+    let slotd = Slotd::new(&format!("{mine}{}{}", entry(&alias, "none"), entry(&theirs, "nothing")));
+    let (status, said) = slotd.command_output(&["orphans"]).await;
+    assert_eq!(status.code(), Some(3), "{said}");
+    let orphan = format!("127.0.0.1:{}\n  ? shop (logical", other.port());
+    assert!(said.contains(&orphan) && said.matches("= every slot is declared").count() == 2, "{said}");
+}

@@ -387,3 +387,13 @@ async fn another_publication_for_a_slot_that_is_not_read_now_is_made_without_a_g
     let made = "SELECT count(*) FROM pg_publication WHERE pubname = 'another'";
     assert_eq!(cluster.value(&dbname, made).await.as_deref(), Some("1"));
 }
+
+#[tokio::test]
+async fn what_a_disabled_database_lacks_is_made_by_apply_alone() {
+    let cluster = Cluster::shared(18);
+    let (dbname, slotd) = shop(cluster, "status = \"disabled\"").await;
+    let plan = says(&slotd, &["plan"], 3).await;
+    assert!(plan.contains(&format!("by: slotd apply {dbname}")), "{plan}");
+    says(&slotd, &["apply"], 0).await;
+    assert!(says(&slotd, &["plan"], 0).await.contains("nothing to do"));
+}

@@ -282,3 +282,17 @@ async fn promoted_on(major: u32, kill: bool) {
     let ids: Vec<_> = slotd.lines(dbname).iter().map(|line| line["record"]["id"].to_string()).collect();
     assert_eq!(Some(ids.join(" ")), standby.value(dbname, rows).await, "PostgreSQL {major}, killed: {kill}");
 }
+
+#[tokio::test]
+async fn what_the_primary_refuses_is_told_of_the_primary() {
+    let pair = Pair::start(18).await;
+    let revoke = format!("REVOKE CREATE ON DATABASE {} FROM agent", pair.dbname);
+    pair.primary.execute(&pair.dbname, &revoke).await;
+    let mut slotd = Slotd::new(&pair.entry());
+    let on_primary = format!("127.0.0.1:{}", pair.primary.port());
+    let (_, sql) = slotd.command_output(&["plan", "--sql"]).await;
+    assert!(sql.contains(&format!("-- on the primary, {on_primary}:\nCREATE PUBLICATION")), "{sql}");
+    slotd.start();
+    let health = slotd.await_until(&pair.dbname, |health| health["reason"] == "publication").await;
+    assert!(health["sentence"].as_str().unwrap().contains(&on_primary), "{health:#}");
+}

@@ -1,6 +1,6 @@
 //! Questions on a terminal, each with a default that Enter takes.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead, IsTerminal as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
@@ -27,8 +27,9 @@ impl Answers {
             return Ok(default.to_owned());
         }
         prompt(&format!("{question} [{default}]: "))?;
-        let answer = line()?;
-        Ok(if answer.is_empty() { default.to_owned() } else { answer })
+        let answer = line(io::stdin().lock())?;
+        let answer = answer.trim();
+        Ok(if answer.is_empty() { default } else { answer }.to_owned())
     }
 
     /// A password that is typed unseen; `None` where nobody can be asked, or for an empty one.
@@ -42,7 +43,7 @@ impl Answers {
         let mut unseen = before.clone();
         unseen.local_modes.remove(LocalModes::ECHO);
         tcsetattr(&stdin, OptionalActions::Flush, &unseen)?;
-        let answer = line();
+        let answer = line(stdin.lock());
         tcsetattr(&stdin, OptionalActions::Flush, &before)?;
         // The line break was typed unseen too.
         out::say("");
@@ -56,10 +57,24 @@ fn prompt(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-fn line() -> io::Result<String> {
+/// What was typed, without the line break alone: a password may begin or end with a blank.
+fn line(mut input: impl BufRead) -> io::Result<String> {
     let mut line = String::new();
-    if io::stdin().lock().read_line(&mut line)? == 0 {
+    if input.read_line(&mut line)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(line.trim_end_matches(['\r', '\n']).trim().to_owned())
+    line.truncate(line.trim_end_matches(['\r', '\n']).len());
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_taken_with_its_blanks() {
+        assert_eq!(line(&b" secret \r\nmore"[..]).unwrap(), " secret ");
+        assert_eq!(line(&b"secret"[..]).unwrap(), "secret");
+        assert_eq!(line(&b""[..]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
 }

@@ -123,7 +123,8 @@ async fn observed(database: &Database, known: &Known) -> Result<(Planned, Share)
     let former = recorded.former(&database.slot, system_identifier, &database.publication);
     let primary = primary::of_standby(connector, database, &sql, system_identifier).await;
     let primary = primary.map_err(|diagnosis| diagnosis.trouble)?;
-    let observed = observe(&sql, primary.as_deref(), database, made, former.as_ref()).await.map_err(refused)?;
+    let observed = observe(&sql, primary.as_deref(), database, made, former.as_ref()).await;
+    let observed = observed.map_err(|error| error.diagnosis(database).trouble)?;
     let allowed = match &observed.allowed {
         Some(allowed) => allowed.clone(),
         None => preflight::allowed(&sql, &[]).await.map_err(refused)?,

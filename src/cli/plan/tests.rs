@@ -27,6 +27,7 @@ fn step(action: Action, object: &str, by: By, sql: &[&str]) -> Step {
         object: object.to_owned(),
         why: "it does not exist".to_owned(),
         differences: Vec::new(),
+        server: None,
         sql: sql.iter().map(|&line| line.to_owned()).collect(),
         by,
         loses: None,
@@ -40,7 +41,15 @@ fn all() -> Vec<Planned> {
     };
     let new = Planned {
         steps: vec![
-            step(Action::Create, "publication slotd_new", By::Agent, &["CREATE PUBLICATION slotd_new FOR ALL TABLES;"]),
+            Step {
+                server: Some("primary.example.com:5432".to_owned()),
+                ..step(
+                    Action::Create,
+                    "publication slotd_new",
+                    By::Agent,
+                    &["CREATE PUBLICATION slotd_new FOR ALL TABLES;"],
+                )
+            },
             step(Action::Create, "slot slotd_new", By::Apply, &["SELECT pg_create_logical_replication_slot();"]),
         ],
         ..planned("new")
@@ -107,6 +116,7 @@ fn a_plan_reads_like_a_diff() {
         "\
 new (the database new at db.example.com:5432)
   + publication slotd_new: it does not exist
+      on the primary, primary.example.com:5432:
       CREATE PUBLICATION slotd_new FOR ALL TABLES;
   + slot slotd_new: it does not exist
       SELECT pg_create_logical_replication_slot();
@@ -156,6 +166,7 @@ fn the_sql_of_a_plan_destroys_nothing_by_itself() {
         "\
 -- new: in the database new at db.example.com:5432
 -- publication slotd_new: it does not exist
+-- on the primary, primary.example.com:5432:
 CREATE PUBLICATION slotd_new FOR ALL TABLES;
 -- slot slotd_new: it does not exist
 SELECT pg_create_logical_replication_slot();

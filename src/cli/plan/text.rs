@@ -47,6 +47,9 @@ fn step(text: &mut String, name: &str, step: &Step) {
             }
         }
     }
+    if let Some(server) = &step.server {
+        let _ = writeln!(text, "      on the primary, {server}:");
+    }
     for line in &step.sql {
         let _ = writeln!(text, "      {line}");
     }
@@ -98,6 +101,9 @@ pub(in crate::cli) fn sql(all: &[Planned]) -> String {
         }
         for step in steps {
             let _ = writeln!(text, "-- {}: {}", step.object, step.why);
+            if let Some(server) = &step.server {
+                let _ = writeln!(text, "-- on the primary, {server}:");
+            }
             if let Some(loses) = &step.loses {
                 let _ = writeln!(text, "-- this loses: {loses}");
             }

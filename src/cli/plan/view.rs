@@ -44,6 +44,9 @@ pub(in crate::cli) struct Step {
     pub(in crate::cli) object: String,
     pub(in crate::cli) why: String,
     pub(in crate::cli) differences: Vec<Difference>,
+    /// Where its SQL runs, if that is not the server that has the slot: on its primary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli) server: Option<String>,
     /// Whole statements.
     pub(in crate::cli) sql: Vec<String>,
     /// Who takes it.
@@ -212,6 +215,7 @@ impl Planned {
                 object,
                 why: format!("lost, {}: {sentence}", reason.as_str()),
                 differences: Vec::new(),
+                server: None,
                 sql: Vec::new(),
                 by: By::RecreateSlot,
                 loses: Some(price(observed, delivered)),
@@ -229,6 +233,7 @@ impl Planned {
                 object,
                 why: "it does not exist".to_owned(),
                 differences: Vec::new(),
+                server: None,
                 sql: vec![create_slot_sql(database)],
                 by: if Consent::from(database.provision).create { By::Agent } else { By::Apply },
                 loses: None,
@@ -242,6 +247,7 @@ impl Planned {
                 object,
                 why: "`failover` is declared and not set".to_owned(),
                 differences: Vec::new(),
+                server: None,
                 sql: vec![format!(
                     "-- in a replication session (psql 'replication=database …'), while nobody reads it: {command}"
                 )],
@@ -257,11 +263,12 @@ impl Planned {
 }
 
 fn publication_step(database: &Database, observed: &Observed, step: PublicationStep) -> Step {
-    let consent = Consent::from(database.provision);
+    let (consent, is_active) = (Consent::from(database.provision), database.status == Status::Active);
     let by = match step.kind {
         Kind::Recreate => By::RecreatePublication,
-        Kind::Create if consent.create => By::Agent,
-        Kind::Alter if consent.alter_ours && observed.is_ours() => By::Agent,
+        // An agent that does not read a database makes nothing of it.
+        Kind::Create if consent.create && is_active => By::Agent,
+        Kind::Alter if consent.alter_ours && observed.is_ours() && is_active => By::Agent,
         Kind::Create | Kind::Alter => By::Apply,
     };
     let (action, why) = match step.kind {
@@ -286,7 +293,9 @@ fn publication_step(database: &Database, observed: &Observed, step: PublicationS
         }
     };
     let object = format!("publication {}", database.publication);
-    Step { action, object, why, differences: step.differences.points, sql, by, loses }
+    let of_standby = observed.primary.is_some();
+    let server = of_standby.then(|| trouble::address(database.publisher(of_standby)));
+    Step { action, object, why, differences: step.differences.points, server, sql, by, loses }
 }
 
 /// What is lost with a slot.

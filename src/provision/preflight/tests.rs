@@ -21,11 +21,16 @@ fn allowing() -> Allowed {
 }
 
 fn look(keys: &str, server: ServerFacts, allowed: &Allowed) -> Preflight {
+    look_at(keys, server, None, allowed)
+}
+
+/// The same of a standby, if it has a `primary`.
+fn look_at(keys: &str, server: ServerFacts, primary: Option<ServerFacts>, allowed: &Allowed) -> Preflight {
     let observed = Observed {
         younger: false,
         former: None,
         server,
-        primary: None,
+        primary,
         standby: None,
         publication: None,
         made: None,
@@ -99,6 +104,16 @@ fn nobody_is_told_to_grant_a_superuser() {
         let hint = &look("tables = [\"a\"]", server(), &allowed).blocks[0].hint;
         assert!(hint.starts_with(grants), "{hint}");
     }
+}
+
+/// The roles of both may differ, and the publication is made there.
+#[test]
+fn what_the_role_of_the_primary_lacks_is_told_of_that_one() {
+    let keys = "primary = { hostname = \"primary.test\", username = \"maker\" }\ntables = [\"a\"]";
+    let allowed = Allowed { superuser: false, may_create: false, ..allowing() };
+    let standby = ServerFacts { in_recovery: true, ..server() };
+    let hint = look_at(keys, standby, Some(server()), &allowed).blocks[0].hint.clone();
+    assert!(hint.starts_with("run: GRANT CREATE ON DATABASE shop TO maker; or "), "{hint}");
 }
 
 #[test]

@@ -2,6 +2,7 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::change::OpenGap;
 use crate::ident::{PublicationName, SlotName};
 use crate::lsn::{EndLsn, Lsn, Timeline};
 use crate::storage::forgetful::Forgetful;
@@ -96,8 +97,8 @@ async fn what_is_known_is_found_by_its_beginning_and_by_its_slot() {
     positions.record(key(3), Record { beginning: 2, ..record(5) }).await.unwrap();
     assert_eq!(positions.of_beginning(1), Some(record(30)), "a file that was copied: the furthest counts");
     assert_eq!(positions.of_beginning(3), None);
-    assert_eq!(positions.of_slot(&record(0).slot).len(), 3);
-    assert_eq!(positions.of_slot(&SlotName::new("other").unwrap()), []);
+    assert_eq!(positions.of_slot_elsewhere(&record(0).slot, &[&key(9)]).len(), 3);
+    assert_eq!(positions.of_slot_elsewhere(&SlotName::new("other").unwrap(), &[]), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,4 +196,28 @@ fn a_line_that_is_damaged_does_not_take_the_others_along() {
     crate::storage::replace(&storage, &path(), damaged.as_bytes()).unwrap();
     let log = Log::open(Arc::new(storage), Path::new(DIR)).unwrap();
     assert_eq!(log.records().keys().cloned().collect::<Vec<_>>(), [key(0), key(2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_was_dropped_is_not_known_until_it_is_delivered_again() {
+    let storage = Forgetful::new();
+    let positions = open(&storage);
+    let slot = SlotName::new("slotd_shop").unwrap();
+    let dropped = |at| {
+        let open_gap = OpenGap { from: Lsn(at), reason: "dropped".to_owned(), dropped: true };
+        Record { open_gap: Some(open_gap), ..record(at) }
+    };
+    // Both sinks, then one: the other's record stays as it was.
+    positions.record_now(key(1), record(10)).await.unwrap();
+    positions.record_now(key(2), record(10)).await.unwrap();
+    assert_eq!(positions.delivered(&slot, 7), Some(Lsn(10)));
+    positions.record_now(key(1), dropped(10)).await.unwrap();
+    assert_eq!(positions.delivered(&slot, 7), None);
+    positions.record_now(key(2), dropped(10)).await.unwrap();
+    positions.record_now(key(1), Record { beginning: 2, ..record(20) }).await.unwrap();
+    assert_eq!(positions.delivered(&slot, 7), Some(Lsn(20)));
+    // Of another slot.
+    let other = SlotName::new("slotd_stock").unwrap();
+    positions.record_now(key(3), Record { slot: other.clone(), ..dropped(30) }).await.unwrap();
+    assert_eq!((positions.delivered(&slot, 7), positions.delivered(&other, 7)), (Some(Lsn(20)), None));
 }
