@@ -11,10 +11,13 @@ use crate::lsn::Lsn;
 use crate::postgres::standby::{self, Snapshot, StandbyFacts};
 use crate::postgres::trouble::{self, Class, Diagnosis, Step};
 use crate::postgres::{Connector, SqlError, SqlSession, Visit, catalog, preflight};
-use crate::status::{Condition, Reason, State, Trouble, size};
+use crate::status::{Condition, Reason, State, Trouble, age, size};
 
-/// How long the standby may take to replay a publication, or to make a slot with nothing in its way.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the standby may take to replay a publication, or to make a slot with nothing in its way: so many times as a server
+/// may take to answer. A minute, unless the file says otherwise.
+const PATIENCE: u32 = 6;
+/// How long transactions that are open on the primary may keep a slot from being made.
+const LONGEST: Duration = Duration::from_hours(1);
 /// Between two looks at how far the standby is.
 const LOOK: Duration = Duration::from_millis(100);
 /// How often the primary is asked to say what runs on it.
@@ -22,8 +25,27 @@ const ASK: Duration = Duration::from_secs(1);
 /// After this long the operator is told what the making of a slot waits for.
 const PATIENCE_UNTOLD: Duration = Duration::from_secs(2);
 
-/// A session on the primary of `database`, if its server, which `on` leads to, is a standby and the file has one. Both are of the
-/// cluster `system_identifier`.
+/// The primary of a standby.
+#[derive(Debug)]
+pub enum Primary {
+    /// Why it can't be reached. What is there can be streamed all the same.
+    Away(Diagnosis),
+    At(Visit),
+}
+
+impl Primary {
+    /// A session there, if it can be reached.
+    #[must_use]
+    pub fn session(&self) -> Option<&SqlSession> {
+        match self {
+            Self::At(sql) => Some(sql),
+            Self::Away(_) => None,
+        }
+    }
+}
+
+/// The primary of `database`, if its server, which `on` leads to, is a standby and the file has one. Both are of the cluster
+/// `system_identifier`.
 ///
 /// # Errors
 /// They are not, or a server refuses.
@@ -32,13 +54,17 @@ pub async fn of_standby(
     database: &Database,
     on: &SqlSession,
     system_identifier: u64,
-) -> Result<Option<Visit>, Diagnosis> {
+) -> Result<Option<Primary>, Diagnosis> {
     let Some(to) = &database.primary else { return Ok(None) };
     let in_recovery = catalog::in_recovery(on).await;
     if !in_recovery.map_err(|error| trouble::of_sql(Step::Observe, &error, &database.connection))? {
         return Ok(None);
     }
-    let sql = connector.visit(to).await.map_err(|error| of_primary(trouble::of_connect(&error, to)))?;
+    let sql = match connector.visit(to).await.map_err(|error| of_primary(trouble::of_connect(&error, to))) {
+        Ok(sql) => sql,
+        Err(away) if away.class == Class::Retry => return Ok(Some(Primary::Away(away))),
+        Err(refused) => return Err(refused),
+    };
     let its = check(&sql).await.map_err(|error| of_primary(trouble::of_sql(Step::Observe, &error, to)))?;
     let wrong = |sentence: String, hint: &str| {
         Err(Diagnosis { class: Class::Operator, trouble: Trouble::new(Reason::Server, sentence, hint) })
@@ -54,7 +80,7 @@ pub async fn of_standby(
             "`primary` is a standby itself, where no publication can be made".to_owned(),
             "give the primary, not another of its replicas",
         ),
-        (_, false) => Ok(Some(sql)),
+        (_, false) => Ok(Some(Primary::At(sql))),
     }
 }
 
@@ -69,28 +95,33 @@ fn of_primary(Diagnosis { class, trouble }: Diagnosis) -> Diagnosis {
     Diagnosis { class, trouble: Trouble { sentence, ..trouble } }
 }
 
-/// Waits until the standby has replayed what the primary has written by now.
+/// Waits until the standby has replayed what its primary has written by now.
 ///
 /// # Errors
 /// It has not within [`PATIENCE`], and why; or a server refuses.
-pub(super) async fn replayed(database: &Database, on: &SqlSession, primary: &SqlSession) -> Result<(), Diagnosis> {
-    let observe = |error| trouble::of_sql(Step::Observe, &error, &database.connection);
-    let there = |error| of_primary(trouble::of_sql(Step::Observe, &error, database.publisher(true)));
-    let wanted = standby::inserted(primary).await.map_err(there)?;
+pub(super) async fn replayed(round: &Round<'_>) -> Result<(), Diagnosis> {
+    let Round { database, connector, .. } = *round;
+    let (to, to_primary) = (&database.connection, database.publisher(true));
+    let here = |error| trouble::of_sql(Step::Observe, &error, to);
+    let there = |error| of_primary(trouble::of_sql(Step::Observe, &error, to_primary));
+    // In no turn: it may take its time.
+    let on = connector.sql(to).await.map_err(|error| here(error.into()))?;
+    let primary = connector.sql(to_primary).await.map_err(|error| there(error.into()))?;
+    let wanted = standby::inserted(&primary).await.map_err(there)?;
     let (begun, mut asked) = (Instant::now(), 0);
     loop {
-        let facts = standby::standby(on).await.map_err(observe)?;
+        let facts = standby::standby(&on).await.map_err(here)?;
         if facts.replayed >= wanted {
             return Ok(());
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > connector.connect_timeout() * PATIENCE {
             let what = format!("replayed the publication {}", database.publication);
-            return Err(late(&what, &facts, wanted, None));
+            return Err(late(&what, begun.elapsed(), &facts, wanted, None));
         }
         // What was written last may stay with the primary until more is.
         if begun.elapsed() >= ASK * asked {
             asked += 1;
-            standby::log_snapshot(primary).await.map_err(there)?;
+            standby::log_snapshot(&primary).await.map_err(there)?;
         }
         sleep(LOOK).await;
     }
@@ -106,8 +137,13 @@ pub(super) async fn help_making(round: &Round<'_>, primary: &Connection) -> Diag
         Err(error) => return of_primary(error.into()),
     };
     let begun = Instant::now();
-    let mut told = false;
-    while begun.elapsed() < PATIENCE {
+    // What the standby has to have replayed at the next look, whatever is written meanwhile.
+    let mut wanted = match standby::inserted(&sql).await {
+        Ok(wanted) => wanted,
+        Err(error) => return of_primary(error),
+    };
+    let (mut told, mut looked) = (false, begun);
+    loop {
         let asked = match standby::log_snapshot(&sql).await {
             Ok(asked) => asked,
             Err(error) => return of_primary(error),
@@ -126,18 +162,30 @@ pub(super) async fn help_making(round: &Round<'_>, primary: &Connection) -> Diag
             );
             reporter.condition(Condition::Other(State::Provisioning, Trouble::new(Reason::Starting, sentence, hint)));
         }
-        sleep(ASK).await;
-    }
-    let cause = async {
-        let on = connector.sql(&database.connection).await?;
-        let writers = catalog::writers(&sql).await?;
-        Ok::<_, SqlError>((standby::standby(&on).await?, standby::inserted(&sql).await?, writers))
-    };
-    match cause.await {
-        Ok((facts, inserted, writers)) => {
-            late(&format!("made the slot {}", database.slot), &facts, inserted, Some(&writers))
+        if looked.elapsed() >= connector.connect_timeout() * PATIENCE {
+            let seen = async {
+                let on = connector.sql(&database.connection).await?;
+                let writers = catalog::writers(&sql).await?;
+                Ok::<_, SqlError>((standby::standby(&on).await?, standby::inserted(&sql).await?, writers))
+            };
+            let (facts, inserted, writers) = match seen.await {
+                Ok(seen) => seen,
+                Err(error) => return trouble::of_sql(Step::CreateSlot, &error, &database.connection),
+            };
+            // As on a primary, transactions that are open may rightly keep it waiting; begun anew, it would wait for younger ones.
+            let only_writers = facts.receives && !facts.paused && facts.replayed >= wanted;
+            if !only_writers || begun.elapsed() >= LONGEST {
+                return late(
+                    &format!("made the slot {}", database.slot),
+                    begun.elapsed(),
+                    &facts,
+                    wanted,
+                    Some(&writers),
+                );
+            }
+            (looked, wanted, told) = (Instant::now(), inserted, false);
         }
-        Err(error) => trouble::of_sql(Step::CreateSlot, &error, &database.connection),
+        sleep(ASK).await;
     }
 }
 
@@ -152,7 +200,7 @@ fn grant(user: &str) -> String {
 
 /// That the standby has not done `what` in time, and why; `wanted` is what it has to replay, `writers` who may be in the way on
 /// the primary.
-fn late(what: &str, facts: &StandbyFacts, wanted: Lsn, writers: Option<&str>) -> Diagnosis {
+fn late(what: &str, after: Duration, facts: &StandbyFacts, wanted: Lsn, writers: Option<&str>) -> Diagnosis {
     let StandbyFacts { receives, paused, replayed, .. } = *facts;
     let (why, hint) = if paused {
         ("its replay is paused".to_owned(), "run on it: SELECT pg_wal_replay_resume();".to_owned())
@@ -175,6 +223,6 @@ fn late(what: &str, facts: &StandbyFacts, wanted: Lsn, writers: Option<&str>) ->
             format!("end them on the primary, or wait: {writers}"),
         )
     };
-    let sentence = format!("the standby has not {what} within {} s: {why}", PATIENCE.as_secs());
+    let sentence = format!("the standby has not {what} within {}: {why}", age(after));
     Diagnosis { class: Class::Retry, trouble: Trouble::new(Reason::Server, sentence, hint) }
 }

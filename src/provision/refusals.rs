@@ -47,7 +47,10 @@ pub(super) fn refusals(database: &Database, observed: &Observed, known: bool, ho
     all.extend(refuse_server(database, observed).map(Refusal::Trouble));
     all.extend(lost);
     all.extend(refuse_wal_level(observed).map(Refusal::Trouble));
-    all.extend(sync_standby::refusal(database, names, own).map(Refusal::Trouble));
+    // A standby waits for nobody, whatever its setting.
+    if !observed.server.in_recovery {
+        all.extend(sync_standby::refusal(database, names, own).map(Refusal::Trouble));
+    }
     all.extend(refuse_publication(database, observed).map(Refusal::Trouble));
     all.extend(other);
     all

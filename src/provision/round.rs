@@ -9,8 +9,9 @@ use super::apply_slot::unrecorded;
 use super::made::{Made, MadePublication};
 use super::plan::{Kind, Plan, PublicationStep, SlotStep, plan, publication_missing, through_former};
 use super::preflight::{Preflight, preflight};
+use super::primary::{self, Primary};
 use super::refusals::Refusal;
-use super::{Consent, Observed, apply_publication, apply_slot, failover, observe, primary};
+use super::{Consent, Observed, apply_publication, apply_slot, failover, observe};
 use crate::config::{Connection, Database};
 use crate::ident::{PublicationName, SlotName, quote_ident};
 use crate::postgres::catalog;
@@ -54,8 +55,8 @@ pub enum Dropped {
 /// What there is, and the sessions in which that was seen.
 struct Looked {
     visit: Visit,
-    /// On the primary of a standby.
-    primary: Option<Visit>,
+    /// Of a standby.
+    primary: Option<Primary>,
     observed: Observed,
 }
 
@@ -68,16 +69,26 @@ pub(super) struct Publisher<'a> {
 
 impl<'a> Publisher<'a> {
     /// `primary` is that of the standby where the slot is.
-    fn new(database: &'a Database, visit: &'a Visit, primary: Option<&'a Visit>) -> Self {
-        Self { sql: primary.unwrap_or(visit), to: database.publisher(primary.is_some()) }
+    fn new(database: &'a Database, visit: &'a Visit, primary: Option<&'a Primary>) -> Result<Self, Diagnosis> {
+        match primary {
+            None => Ok(Self { sql: visit, to: database.publisher(false) }),
+            Some(Primary::At(primary)) => Ok(Self { sql: primary, to: database.publisher(true) }),
+            Some(Primary::Away(why)) => Err(why.clone()),
+        }
     }
 }
 
 impl Looked {
     /// Where the publication is made.
-    fn publisher<'a>(&'a self, database: &'a Database) -> Publisher<'a> {
+    fn publisher<'a>(&'a self, database: &'a Database) -> Result<Publisher<'a>, Diagnosis> {
         Publisher::new(database, &self.visit, self.primary.as_ref())
     }
+}
+
+/// That nothing can be made, nor looked at there.
+fn away(primary: Option<&Primary>) -> Option<Finding> {
+    let Some(Primary::Away(Diagnosis { trouble, .. })) = primary else { return None };
+    Some(Finding { code: "primary_away", sentence: trouble.sentence.clone(), hint: trouble.hint.clone() })
 }
 
 /// One round of one database.
@@ -124,6 +135,7 @@ impl Round<'_> {
             let Plan { publication, slot: mut steps, mut refusals, mut findings } = plan;
             findings.extend(warns);
             findings.extend(failover::findings(database, &observed.server, &[]));
+            findings.extend(away(primary.as_ref()));
             if !consent.create {
                 steps.retain(|step| *step != SlotStep::LetFailOver);
             }
@@ -160,7 +172,7 @@ impl Round<'_> {
             }
             let mut is_known = true;
             if let Some(step) = publication {
-                let publisher = Publisher::new(database, &visit, primary.as_ref());
+                let publisher = Publisher::new(database, &visit, primary.as_ref()).map_err(Refusal::Trouble)?;
                 let taken = apply_publication::publication(&step, &observed.unpublishable, ours, self, publisher).await;
                 altered |= step.kind != Kind::Create;
                 is_known = false;
@@ -176,12 +188,18 @@ impl Round<'_> {
                     (Err(refused), Kind::Alter | Kind::Recreate) => unaltered = Some(refused),
                 }
             }
-            if let Some(primary) = primary {
-                // The slot decodes what the standby replays.
-                primary::replayed(database, &visit, &primary).await.map_err(Refusal::Trouble)?;
-                drop((visit, primary));
-                self.apply_slot(steps, database.primary.as_ref(), replication).await.map_err(Refusal::Trouble)?;
-                continue;
+            match &primary {
+                Some(Primary::At(_)) => {
+                    drop((visit, primary));
+                    // The slot decodes what the standby replays.
+                    primary::replayed(self).await.map_err(Refusal::Trouble)?;
+                    self.apply_slot(steps, database.primary.as_ref(), replication).await.map_err(Refusal::Trouble)?;
+                    continue;
+                }
+                Some(Primary::Away(why)) if steps.contains(&SlotStep::Create) => {
+                    return Err(Refusal::Trouble(why.clone()));
+                }
+                Some(Primary::Away(_)) | None => {}
             }
             let (taken, visit) = visit.during(self.apply_slot(steps, None, replication)).await;
             taken.map_err(Refusal::Trouble)?;
@@ -190,7 +208,7 @@ impl Round<'_> {
                 let slot = slot.map_err(|error| trouble::of_sql(Step::Observe, &error, &database.connection));
                 let slot = slot.map_err(Refusal::Trouble)?.pop();
                 let observed = Observed { slot, younger: false, allowed: None, ..observed };
-                known_after = Some(Looked { visit, primary: None, observed });
+                known_after = Some(Looked { visit, primary, observed });
             }
         }
         Err(Refusal::Trouble(raced(database)))
@@ -226,11 +244,13 @@ impl Round<'_> {
             let Plan { publication, mut findings, .. } = plan;
             findings.extend(warns);
             findings.extend(failover::findings(database, &observed.server, &asked));
+            let away = away(looked.primary.as_ref());
+            findings.extend(away.clone());
             let ours = observed.is_ours();
             match publication {
                 Some(PublicationStep { kind: Kind::Create, .. }) => findings.push(publication_missing(database)),
-                Some(step) if step.is_allowed(consent, ours) && unaltered.is_none() => {
-                    let (before, publisher) = (&observed.unpublishable, looked.publisher(database));
+                Some(step) if step.is_allowed(consent, ours) && unaltered.is_none() && away.is_none() => {
+                    let (before, publisher) = (&observed.unpublishable, looked.publisher(database)?);
                     let taken = apply_publication::publication(&step, before, ours, self, publisher);
                     // `Some` ends this, whatever came of it.
                     unaltered = Some(taken.await.err());
@@ -276,7 +296,7 @@ impl Round<'_> {
             let made = match refusal {
                 Some(refusal) => Err(Finding::from(refusal)),
                 None => {
-                    let (before, publisher) = (&observed.unpublishable, looked.publisher(database));
+                    let (before, publisher) = (&observed.unpublishable, looked.publisher(database)?);
                     let made = apply_publication::publication(&step, before, false, self, publisher).await;
                     made.map_err(|refused| Finding::from(Refusal::Trouble(refused)))
                 }
@@ -327,7 +347,7 @@ impl Round<'_> {
             return refuse(sentence, hint);
         }
         let ours = observed.is_ours();
-        apply_publication::publication(&step, &observed.unpublishable, ours, self, looked.publisher(database)).await?;
+        apply_publication::publication(&step, &observed.unpublishable, ours, self, looked.publisher(database)?).await?;
         Ok(format!("{} the publication {publication}", step.kind.done()))
     }
 
@@ -347,7 +367,7 @@ impl Round<'_> {
             return Ok(Dropped::Read(slot));
         }
         let statement = format!("DROP PUBLICATION {}", quote_ident(database.publication.as_str()));
-        let Publisher { sql, to } = looked.publisher(database);
+        let Publisher { sql, to } = looked.publisher(database)?;
         let dropped = sql.statement("the publication", &statement).await;
         dropped.map_err(|error| trouble::of_sql(Step::CreatePublication, &error, to))?;
         reporter.info(None, &format!("dropped the publication: {statement};"));
@@ -374,7 +394,8 @@ impl Round<'_> {
         let visit = connector.visit(to).await.map_err(|error| trouble::of_connect(&error, to))?;
         let primary = primary::of_standby(connector, database, &visit, system_identifier).await?;
         let made = made.publication(system_identifier, &to.database, &database.publication);
-        let observed = observe(&visit, primary.as_deref(), database, made, self.former.as_ref()).await;
+        let observed =
+            observe(&visit, primary.as_ref().and_then(Primary::session), database, made, self.former.as_ref()).await;
         let observed = observed.map_err(|error| error.diagnosis(database))?;
         if let Some(made) = observed.made.as_ref().filter(|made| made.oid.is_none()) {
             // The agent ended between the statement and its note.

@@ -255,7 +255,9 @@ impl Pipeline {
         }
         // From now on a COMMIT may wait for us, and the setting may be younger than the look before the start.
         let (names, own) = (&facts.synchronous_standby_names, self.connector.application_name());
-        if let Some(refusal) = sync_standby::refusal(&self.database, names, own) {
+        if !ready.in_recovery
+            && let Some(refusal) = sync_standby::refusal(&self.database, names, own)
+        {
             return Err(End::Trouble(refusal));
         }
         let confirmed = EndLsn::of_confirmed_flush(confirmed);

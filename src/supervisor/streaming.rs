@@ -41,6 +41,9 @@ impl Keep {
         let streaming = through.run(started, stop);
         let (mut over, mut standby_seen) = (seen.clone(), seen.clone());
         let sync_standby = async {
+            if is_standby {
+                return std::future::pending().await;
+            }
             loop {
                 // What the guard saw may be older than the stream; one that does not answer has not changed.
                 let told = tokio::select! {

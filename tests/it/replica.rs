@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::{Cluster, Options, Slotd};
+use crate::support::{Authority, Cluster, Options, Slotd};
 
 /// Versions whose standbys can decode.
 const DECODING: [u32; 3] = [16, 17, 18];
@@ -20,8 +20,12 @@ struct Pair {
 
 impl Pair {
     async fn start(major: u32) -> Self {
+        Self::with(major, Options::default()).await
+    }
+
+    async fn with(major: u32, options: Options) -> Self {
         // Nothing but what a test does writes WAL.
-        let options = Options::default().set("autovacuum", "off").set("hot_standby_feedback", "on");
+        let options = options.set("autovacuum", "off").set("hot_standby_feedback", "on");
         let mut primary = Cluster::start(major, &options);
         let dbname = primary.create_database().await;
         let setup = "CREATE TABLE orders (id int PRIMARY KEY); CREATE ROLE agent LOGIN REPLICATION; \
@@ -281,6 +285,102 @@ async fn promoted_on(major: u32, kill: bool) {
     let rows = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM orders";
     let ids: Vec<_> = slotd.lines(dbname).iter().map(|line| line["record"]["id"].to_string()).collect();
     assert_eq!(Some(ids.join(" ")), standby.value(dbname, rows).await, "PostgreSQL {major}, killed: {kill}");
+}
+
+/// A deadline of a few seconds in place of a minute.
+const SOON: &str = "agent.connect_timeout = \"1s\"\n";
+
+#[tokio::test]
+async fn what_keeps_a_slot_on_a_replica_from_being_made_is_named() {
+    join_all(DECODING.map(kept_on)).await;
+}
+
+async fn kept_on(major: u32) {
+    let pair = Pair::start(major).await;
+    let (standby, dbname) = (&pair.standby, &pair.dbname);
+    pair.primary.execute(dbname, "GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO agent").await;
+    standby.execute("postgres", "SELECT pg_wal_replay_pause()").await;
+    standby.await_value("postgres", "SELECT pg_get_wal_replay_pause_state()", "paused").await;
+    let mut slotd = Slotd::run(&format!("{SOON}{}", pair.entry()));
+    let told = |said: &'static str| {
+        move |health: &Value| health["sentence"].as_str().is_some_and(|sentence| sentence.contains(said))
+    };
+    let health = slotd.await_until(dbname, told("its replay is paused")).await;
+    assert!(health["hint"].as_str().unwrap().contains("pg_wal_replay_resume()"), "PostgreSQL {major}: {health:#}");
+    standby.execute("postgres", "SELECT pg_wal_replay_resume()").await;
+    slotd.await_state(dbname, "streaming").await;
+
+    // A transaction that was open before is waited for, longer than any deadline.
+    let writer = pair.primary.connect(dbname).await;
+    writer.batch_execute("BEGIN; INSERT INTO orders VALUES (1)").await.unwrap();
+    slotd.configure(&format!("{SOON}{}slot_name = \"another\"\n", pair.entry()));
+    slotd.sighup();
+    let is_told_twice = |log: &str| log.matches("the slot another can be made once").count() == 2;
+    slotd.await_log(is_told_twice).await;
+    assert_eq!(slotd.health(dbname).await["state"], "provisioning", "PostgreSQL {major}");
+    writer.batch_execute("COMMIT").await.unwrap();
+    slotd.await_state(dbname, "streaming").await;
+}
+
+#[tokio::test]
+async fn a_pair_is_reached_over_verified_tls_on_both_ends() {
+    let authority = Authority::new();
+    let options = Options {
+        certificate: Some(authority.leaf(&["127.0.0.1"])),
+        hba: ["all", "replication"].map(|what| format!("hostssl {what} all 127.0.0.1/32 trust")).to_vec(),
+        ..Options::default()
+    };
+    let pair = Pair::with(18, options).await;
+    let mut slotd = Slotd::new(&pair.entry().replace("ssl = false", "ssl_root_cert = \"root.pem\""));
+    std::fs::write(slotd.path("root.pem"), authority.pem()).unwrap();
+    slotd.start();
+    slotd.await_state(&pair.dbname, "streaming").await;
+    pair.primary.execute(&pair.dbname, "INSERT INTO orders VALUES (1)").await;
+    slotd.await_lines(&pair.dbname, 1).await;
+    let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'slotd/%' AND NOT ssl";
+    assert_eq!(pair.standby.value("postgres", plain).await.as_deref(), Some("0"));
+}
+
+/// A standby waits for nobody, so what its setting says of a primary is nothing against a stream.
+#[tokio::test]
+async fn a_replica_that_names_every_synchronous_standby_is_streamed() {
+    let pair = Pair::start(18).await;
+    pair.standby.execute("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+    pair.standby.execute("postgres", "SELECT pg_reload_conf()").await;
+    pair.standby.await_value("postgres", "SELECT current_setting('synchronous_standby_names')", "*").await;
+    let mut slotd = Slotd::run(&pair.entry());
+    slotd.await_state(&pair.dbname, "streaming").await;
+    pair.primary.execute(&pair.dbname, "INSERT INTO orders VALUES (1)").await;
+    slotd.await_acknowledged(&pair.primary, &pair.dbname).await;
+    assert_eq!(slotd.lines(&pair.dbname).len(), 1);
+}
+
+#[tokio::test]
+async fn a_replica_is_streamed_while_its_primary_is_away() {
+    let mut pair = Pair::start(18).await;
+    let dbname = pair.dbname.clone();
+    pair.primary.execute(&dbname, "GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO agent").await;
+    let mut slotd = Slotd::run(&pair.entry());
+    slotd.await_state(&dbname, "streaming").await;
+    pair.primary.execute(&dbname, "INSERT INTO orders VALUES (1)").await;
+    pair.standby.await_value(&dbname, "SELECT count(*) FROM orders", "1").await;
+    pair.primary.stop_immediate().unwrap();
+    slotd.kill9().await;
+    slotd.start();
+    let health = slotd.await_state(&dbname, "streaming").await;
+    assert_eq!(health["findings"][0]["code"], "primary_away", "{health:#}");
+    pair.primary.start_again();
+    pair.primary.execute(&dbname, "INSERT INTO orders VALUES (2)").await;
+    slotd.await_lines(&dbname, 2).await;
+    slotd.sighup();
+    slotd.await_until(&dbname, |health| health["findings"] == serde_json::json!([])).await;
+    // What has to be made is made there alone.
+    pair.primary.stop_immediate().unwrap();
+    slotd.configure(&format!("{}slot_name = \"another\"\n", pair.entry()));
+    slotd.sighup();
+    let told =
+        |health: &Value| health["sentence"].as_str().is_some_and(|sentence| sentence.starts_with("the primary: "));
+    assert_eq!(slotd.await_until(&dbname, told).await["state"], "retrying");
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use crate::postgres::preflight::{self, Allowed};
 use crate::postgres::trouble::{self, Step};
 use crate::postgres::{ConnectError, Connector, SystemIdentity, catalogue};
 use crate::provision::made::Made;
-use crate::provision::{self, Preflight, failover, observe, plan, primary};
+use crate::provision::primary::{self, Primary};
+use crate::provision::{self, Preflight, failover, observe, plan};
 use crate::status::{Reason, Trouble};
 use crate::storage::{Disk, SharedStorage};
 use crate::stream::Holes;
@@ -122,8 +123,11 @@ async fn observed(database: &Database, known: &Known) -> Result<(Planned, Share)
     let made = made.publication(system_identifier, &to.database, &database.publication);
     let former = recorded.former(&database.slot, system_identifier, &database.publication);
     let primary = primary::of_standby(connector, database, &sql, system_identifier).await;
-    let primary = primary.map_err(|diagnosis| diagnosis.trouble)?;
-    let observed = observe(&sql, primary.as_deref(), database, made, former.as_ref()).await;
+    let primary = match primary.map_err(|diagnosis| diagnosis.trouble)? {
+        Some(Primary::Away(why)) => return Err(why.trouble),
+        primary => primary,
+    };
+    let observed = observe(&sql, primary.as_ref().and_then(Primary::session), database, made, former.as_ref()).await;
     let observed = observed.map_err(|error| error.diagnosis(database).trouble)?;
     let allowed = match &observed.allowed {
         Some(allowed) => allowed.clone(),
