@@ -315,8 +315,8 @@ async fn kept_on(major: u32) {
     writer.batch_execute("BEGIN; INSERT INTO orders VALUES (1)").await.unwrap();
     slotd.configure(&format!("{SOON}{}slot_name = \"another\"\n", pair.entry()));
     slotd.sighup();
-    let is_told_twice = |log: &str| log.matches("the slot another can be made once").count() == 2;
-    slotd.await_log(is_told_twice).await;
+    let waits = "SELECT bool_or(now() - query_start > '8 s') FROM pg_stat_activity WHERE query LIKE 'CREATE_REPLICATION_SLOT another%'";
+    standby.await_value("postgres", waits, "t").await;
     assert_eq!(slotd.health(dbname).await["state"], "provisioning", "PostgreSQL {major}");
     writer.batch_execute("COMMIT").await.unwrap();
     slotd.await_state(dbname, "streaming").await;
@@ -327,7 +327,10 @@ async fn a_pair_is_reached_over_verified_tls_on_both_ends() {
     let authority = Authority::new();
     let options = Options {
         certificate: Some(authority.leaf(&["127.0.0.1"])),
-        hba: ["all", "replication"].map(|what| format!("hostssl {what} all 127.0.0.1/32 trust")).to_vec(),
+        // The standby itself comes as it likes.
+        hba: ["hostssl all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust"]
+            .map(str::to_owned)
+            .to_vec(),
         ..Options::default()
     };
     let pair = Pair::with(18, options).await;
@@ -393,6 +396,6 @@ async fn what_the_primary_refuses_is_told_of_the_primary() {
     let (_, sql) = slotd.command_output(&["plan", "--sql"]).await;
     assert!(sql.contains(&format!("-- on the primary, {on_primary}:\nCREATE PUBLICATION")), "{sql}");
     slotd.start();
-    let health = slotd.await_until(&pair.dbname, |health| health["reason"] == "publication").await;
+    let health = slotd.await_until(&pair.dbname, |health| health["reason"] == "privilege").await;
     assert!(health["sentence"].as_str().unwrap().contains(&on_primary), "{health:#}");
 }
