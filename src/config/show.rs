@@ -14,8 +14,9 @@ use super::sinks::SinkEntry;
 use super::source::Source;
 use super::text::MASK;
 use super::{
-    Agent, Budget, ChannelBinding, Connection, Database, FileSinkConfig, Http, Keep, LogLevel, MinFree, OnDisable,
-    OnSlotLost, OnWalLimit, Password, Provision, Resolver, Scope, SinkConfig, SslMode, SslNegotiation, Status,
+    Agent, Budget, ChannelBinding, Connection, Database, FileSinkConfig, Host, Http, Keep, LogLevel, MinFree,
+    OnDisable, OnSlotLost, OnWalLimit, Password, Provision, Resolver, Scope, SinkConfig, SslMode, SslNegotiation,
+    Status,
 };
 use lines::{Line, Lines};
 use values::{flag, list, path, text, time, word};
@@ -122,6 +123,10 @@ fn connection(to: &Connection) -> Keys {
             (Line::void("the one of hosts that is the primary"), Line::void("in hosts"), list(servers))
         }
     };
+    let ssl = match to.host {
+        Host::Socket(_) => Line::void("a Unix socket has no TLS"),
+        Host::Address { .. } | Host::Name(_) => flag(to.tls.is_some()),
+    };
     let mut keys = vec![
         ("hostname", hostname),
         ("port", port),
@@ -131,7 +136,7 @@ fn connection(to: &Connection) -> Keys {
         ("password", password),
         ("password_file", password_file),
         ("ipv6", flag(to.ipv6)),
-        ("ssl", flag(to.tls.is_some())),
+        ("ssl", ssl),
     ];
     let trust = to.tls.as_ref().and_then(|tls| tls.mode.trust());
     let client_cert = to.tls.as_ref().and_then(|tls| tls.client_cert.as_ref());
@@ -170,6 +175,10 @@ fn slot(database: &Database, origins: &Origins) -> Keys {
         (Some(_), _) => (text("replica"), Line::words("below")),
         (None, true) => (Line::words("\"primary\", the server above"), Line::words("the server above")),
         (None, false) => (Line::void("no primary"), Line::void("none")),
+    };
+    let failover = match &database.primary {
+        Some(_) => Line::void("the slot is on a replica"),
+        None => flag(database.failover),
     };
     let status = match database.status {
         Status::Active => "active",
@@ -210,7 +219,7 @@ fn slot(database: &Database, origins: &Origins) -> Keys {
         ("on_slot_lost", word(OnSlotLost::ALL, database.on_slot_lost)),
         ("allow_no_identity", list(database.allow_no_identity.iter().map(|table| values::quoted(&table.to_string())))),
         ("allow_sync_standby", flag(database.allow_sync_standby)),
-        ("failover", flag(database.failover)),
+        ("failover", failover),
         ("primary", primary),
     ]
 }
