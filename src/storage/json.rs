@@ -167,7 +167,14 @@ mod tests {
         file.change(|numbers| numbers.push(0)).await.unwrap();
         let of_one = storage.operations();
         let changes = (1..=100).map(|number| file.change(move |numbers| numbers.push(number)));
-        for changed in futures_util::future::join_all(changes).await {
+        // They come while one is being written.
+        let writing = Arc::clone(&file.writing).lock_owned().await;
+        let written = async {
+            tokio::task::yield_now().await;
+            drop(writing);
+        };
+        let (changed, ()) = tokio::join!(futures_util::future::join_all(changes), written);
+        for changed in changed {
             changed.unwrap();
         }
         assert_eq!(file.get(Vec::clone), (0..=100).collect::<Vec<_>>());

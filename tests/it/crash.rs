@@ -3,7 +3,7 @@
 
 use slotd::faults::Point;
 
-use crate::support::{Cluster, History, Slotd, compare, is_committed, seed};
+use crate::support::{Cluster, History, Options, Pair, Slotd, await_copy, compare, is_committed, seed};
 
 /// Small files, so that they rotate all the time.
 const ROTATE: &str = "[sinks.changes]\ntype = \"file\"\nrotate_size = \"64kB\"\n";
@@ -172,5 +172,66 @@ async fn while_the_slot_is_taken_up_for_the_first_time() {
         History::await_more(cluster, &dbname, 20).await;
         live_on(&mut slotd, cluster, &dbname, history).await;
         compare(&slotd.lines(&dbname), &History::expected(cluster, &dbname).await).assert_exact();
+    }
+}
+
+/// Points that are passed while changes flow.
+fn busy() -> impl Iterator<Item = (Point, &'static [u32])> {
+    let idle = [Point::KeepRemoved, Point::PositionsWritten, Point::PositionsSynced];
+    TESTED.iter().copied().filter(move |(point, _)| !idle.contains(point))
+}
+
+fn followed(major: u32) -> (Cluster, Options) {
+    let options = Options::default().set("hot_standby_feedback", "on");
+    (Cluster::start(major, &options), options)
+}
+
+#[tokio::test]
+#[ignore = "long: make test-long"]
+async fn every_point_with_a_replica_as_the_source() {
+    for major in [16, 17, 18] {
+        let (primary, options) = followed(major);
+        let pair = Pair::of(primary, &options, &[]).await;
+        for (point, nths) in busy() {
+            let dbname = pair.primary.create_database().await;
+            History::create(&pair.primary, &dbname).await;
+            let mut slotd = Slotd::run(&format!("{ROTATE}{}{}", pair.standby.entry(&dbname), pair.primary_key()));
+            slotd.await_state(&dbname, "streaming").await;
+            assert!(slotd.sigterm().await.success(), "{}", slotd.log());
+            let history = History::begin(&pair.primary, &dbname, 2, seed());
+            for nth in nths {
+                crash(&mut slotd, point, *nth).await;
+            }
+            live_on(&mut slotd, &pair.primary, &dbname, history).await;
+            compare(&slotd.lines(&dbname), &History::expected(&pair.primary, &dbname).await).assert_exact();
+        }
+    }
+}
+
+/// slotd dies, then the primary does, and a standby takes its place before slotd is there again.
+#[tokio::test]
+#[ignore = "long: make test-long"]
+async fn every_point_across_a_failover() {
+    for major in [17, 18] {
+        for (point, nths) in busy() {
+            let (primary, options) = followed(major);
+            let dbname = primary.create_database().await;
+            History::create(&primary, &dbname).await;
+            let mut pair = Pair::that_fails_over(primary, &options, true).await;
+            let mut slotd = Slotd::run(&format!("{ROTATE}{}", pair.with_hosts(&dbname)));
+            slotd.await_state(&dbname, "streaming").await;
+            let history = History::begin(&pair.primary, &dbname, 2, seed());
+            await_copy(&pair.standby).await;
+            assert!(slotd.sigterm().await.success(), "{}", slotd.log());
+            for nth in nths {
+                crash(&mut slotd, point, *nth).await;
+            }
+            pair.primary.kill9().unwrap();
+            history.stop().await;
+            pair.standby.promote().await;
+            let history = History::begin(&pair.standby, &dbname, 2, seed());
+            live_on(&mut slotd, &pair.standby, &dbname, history).await;
+            compare(&slotd.lines(&dbname), &History::expected(&pair.standby, &dbname).await).assert_exact();
+        }
     }
 }

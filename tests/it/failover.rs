@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::{Cluster, Options, Slotd};
+use crate::support::{self, Cluster, Options, Slotd, await_copy, set};
 
 /// Versions whose slots outlive a failover.
 const MAJORS: [u32; 2] = [17, 18];
@@ -17,47 +17,28 @@ struct Pair {
     primary: Cluster,
     standby: Cluster,
     dbname: String,
+    entry: String,
 }
 
 impl Pair {
     /// `waits` says whether the primary sends no slot what the standby has not got.
     async fn start(major: u32, waits: bool) -> Self {
         let options = Options::default().set("hot_standby_feedback", "on");
-        let mut primary = Cluster::start(major, &options);
+        let primary = Cluster::start(major, &options);
         let dbname = primary.create_database().await;
         primary.execute(&dbname, "CREATE TABLE orders (id int PRIMARY KEY)").await;
-        let snapshot = primary.save();
-        primary.execute("postgres", "SELECT pg_create_physical_replication_slot('standby', true)").await;
-        let conninfo = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", primary.port());
-        let options = options
-            .set("primary_conninfo", &conninfo)
-            .set("primary_slot_name", "standby")
-            .set("sync_replication_slots", "on");
-        let mut standby = primary.twin(&snapshot, &options);
-        standby.make_standby();
-        standby.start_again();
-        let streams = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
-        primary.await_value("postgres", streams, "1").await;
-        if waits {
-            set(&primary, "synchronized_standby_slots", "standby").await;
-        }
-        Self { primary, standby, dbname }
-    }
-
-    fn entry(&self) -> String {
-        let (entry, port) = (self.primary.entry(&self.dbname), self.primary.port());
-        let one = format!("hostname = \"127.0.0.1\"\nport = {port}\n");
-        let both = format!("hosts = [\"127.0.0.1:{port}\", \"127.0.0.1:{}\"]\nfailover = true\n", self.standby.port());
-        entry.replace(&one, &both)
+        let pair = support::Pair::that_fails_over(primary, &options, waits).await;
+        let entry = pair.with_hosts(&dbname);
+        let support::Pair { primary, standby } = pair;
+        Self { primary, standby, dbname, entry }
     }
 
     /// A stream, and a copy of its slot on the standby.
     async fn streamed(&self) -> Slotd {
-        let mut slotd = Slotd::run(&self.entry());
+        let mut slotd = Slotd::run(&self.entry);
         slotd.await_state(&self.dbname, "streaming").await;
         self.insert(&self.primary, 1..=10).await;
-        let copied = "SELECT count(*) FROM pg_replication_slots WHERE synced AND NOT temporary";
-        self.standby.await_value("postgres", copied, "1").await;
+        await_copy(&self.standby).await;
         slotd
     }
 
@@ -77,12 +58,6 @@ impl Pair {
             .await_value("postgres", "SELECT count(*) FROM pg_stat_replication WHERE application_name !~ 'slotd'", "0")
             .await;
     }
-}
-
-async fn set(cluster: &Cluster, name: &str, value: &str) {
-    cluster.execute("postgres", &format!("ALTER SYSTEM SET {name} = '{value}'")).await;
-    cluster.execute("postgres", "SELECT pg_reload_conf()").await;
-    cluster.await_value("postgres", &format!("SELECT current_setting('{name}')"), value).await;
 }
 
 fn ids(slotd: &Slotd, dbname: &str) -> Vec<u64> {

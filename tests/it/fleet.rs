@@ -116,3 +116,56 @@ async fn five_hundred_databases_stream_beside_those_that_can_not_and_a_reload_to
     assert!(sql_after - sql <= 4, "{} SQL sessions", sql_after - sql);
     assert!(replication_after - replication <= 1 + BAD, "{} replication sessions", replication_after - replication);
 }
+
+/// Databases that are all busy at once.
+const BUSY: usize = 64;
+/// What each of them has to deliver, in transactions of a hundred rows.
+const TRANSACTIONS: usize = 60;
+
+#[tokio::test]
+async fn sixty_four_busy_databases_share_evenly() {
+    let (cluster, databases) = roomy().await;
+    let databases = &databases[..BUSY / 4];
+    let names: Vec<_> = (0..BUSY).map(|number| format!("busy{number}")).collect();
+    let of = |number: usize| &databases[number % databases.len()];
+    let text: String = names.iter().zip(0..).map(|(name, number)| entry(name, cluster.port(), of(number))).collect();
+    for dbname in databases {
+        cluster.execute(dbname, "CREATE TABLE items (id int, content text)").await;
+    }
+    let mut slotd = Slotd::run(&text);
+    for name in &names {
+        slotd.await_state(name, "streaming").await;
+    }
+    assert!(slotd.sigterm().await.success());
+    // Each database's WAL is replayed for all of its slots.
+    for dbname in databases {
+        let rows = format!(
+            "DO $$ BEGIN FOR n IN 1..{TRANSACTIONS} LOOP INSERT INTO items SELECT n, repeat('x', 500) FROM \
+             generate_series(1, 100); COMMIT; END LOOP; END $$"
+        );
+        cluster.execute(dbname, &rows).await;
+    }
+    slotd.start();
+    let mut samples: Vec<Vec<u64>> = Vec::new();
+    let whole = loop {
+        let sample: Vec<_> = names.iter().map(|name| slotd.bytes(name)).collect();
+        let lines = |name: &String| slotd.lines(name).len();
+        samples.push(sample.clone());
+        // They differ by the length of names and numbers alone.
+        let (least, most) = (sample.iter().min().unwrap(), sample.iter().max().unwrap());
+        if *least > most / 100 * 99 && names.iter().all(|name| lines(name) == TRANSACTIONS * 100) {
+            break *most;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    let mean = |sample: &[u64]| sample.iter().sum::<u64>() / BUSY as u64;
+    let halfway = samples.iter().find(|sample| mean(sample) > whole / 2).unwrap();
+    let least = halfway.iter().min().unwrap();
+    println!(
+        "halfway {} of {} samples: {least} to {} bytes",
+        samples.len(),
+        halfway.iter().max().unwrap(),
+        mean(halfway)
+    );
+    assert!(*least > mean(halfway) / 3, "{halfway:?}");
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::{Authority, Cluster, Options, Slotd};
+use crate::support::{self, Authority, Cluster, Options, Slotd};
 
 /// Versions whose standbys can decode.
 const DECODING: [u32; 3] = [16, 17, 18];
@@ -26,21 +26,13 @@ impl Pair {
     async fn with(major: u32, options: Options) -> Self {
         // Nothing but what a test does writes WAL.
         let options = options.set("autovacuum", "off").set("hot_standby_feedback", "on");
-        let mut primary = Cluster::start(major, &options);
+        let primary = Cluster::start(major, &options);
         let dbname = primary.create_database().await;
         let setup = "CREATE TABLE orders (id int PRIMARY KEY); CREATE ROLE agent LOGIN REPLICATION; \
-                     ALTER TABLE orders OWNER TO agent; SELECT pg_create_physical_replication_slot('standby', true)";
+                     ALTER TABLE orders OWNER TO agent";
         primary.execute(&dbname, setup).await;
         primary.execute(&dbname, &format!("GRANT CREATE ON DATABASE {dbname} TO agent")).await;
-        let snapshot = primary.save();
-        let conninfo = format!("host=127.0.0.1 port={} user=postgres", primary.port());
-        let options = options.set("primary_conninfo", &conninfo).set("primary_slot_name", "standby");
-        let mut standby = primary.twin(&snapshot, &options);
-        standby.make_standby();
-        standby.start_again();
-        primary
-            .await_value("postgres", "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1")
-            .await;
+        let support::Pair { primary, standby } = support::Pair::of(primary, &options, &[]).await;
         Self { primary, standby, dbname }
     }
 
@@ -130,6 +122,20 @@ async fn a_replica_without_its_primary_is_told_what_to_write() {
     slotd.sighup();
     let told = |health: &Value| health["sentence"].as_str().unwrap().contains("is another cluster");
     slotd.await_until(&pair.dbname, told).await;
+    // The standby once more, by another name.
+    let itself = format!("primary = {{ hostname = \"localhost\", port = {} }}\n", pair.standby.port());
+    slotd.configure(&format!("{}{itself}", pair.standby.entry(&pair.dbname)));
+    slotd.sighup();
+    let told = |health: &Value| health["sentence"].as_str().unwrap().contains("is a standby itself");
+    slotd.await_until(&pair.dbname, told).await;
+}
+
+#[tokio::test]
+async fn a_primary_without_logical_decoding_is_told() {
+    let pair = Pair::with(18, Options::default().set("wal_level", "replica")).await;
+    let mut slotd = Slotd::run(&pair.entry());
+    let health = slotd.await_state(&pair.dbname, "failed").await;
+    assert!(health["sentence"].as_str().unwrap().contains("wal_level of the primary is replica"), "{health:#}");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod middle;
 mod name_server;
 mod namespace;
 mod page;
+mod pair;
 mod pooler;
 mod server;
 mod session;
@@ -36,6 +37,7 @@ pub(crate) use middle::{Manner, Middle};
 pub(crate) use name_server::{NameServer, Said};
 pub(crate) use namespace::{FAR, HERE_V4, HERE_V6, HOLE_V4, HOLE_V6, LINK_LOCAL, Network, on_a_host};
 pub(crate) use page::stands_in_the_page;
+pub(crate) use pair::{Pair, await_copy, set};
 pub(crate) use pooler::Pooler;
 pub(crate) use server::{Options, children_of};
 
