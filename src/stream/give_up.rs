@@ -42,10 +42,13 @@ impl Pipeline {
             let is_lost = matches!(resume::judge(&server, &open.standing), Judgement::Lost { .. });
             let holds = ours.filter(|_| !is_lost);
             let acknowledged = holds.and_then(|record| record.acknowledged);
+            let acknowledged = acknowledged.max(Some(EndLsn::of_confirmed_flush(confirmed)));
+            let begun = Record::begin(&opened.server.identity, acknowledged);
             let record = Record {
-                open_gap: Some(OpenGap { from, reason, dropped }),
+                publication: holds.map_or(&begun, |holds| holds).publication.clone(),
                 cursor: holds.and(open.standing.cursor),
-                ..Record::begin(&opened.server.identity, acknowledged.max(Some(EndLsn::of_confirmed_flush(confirmed))))
+                open_gap: Some(OpenGap { from, reason, dropped }),
+                ..begun
             };
             // It stands there already if it is open.
             let gap = known.is_none().then_some(gap);

@@ -197,6 +197,9 @@ impl Keep {
                     (State::Failed, Trouble { sentence, ..trouble }, wait)
                 }
             };
+            // A stream that is lost is not tried again, but its slot can be given up.
+            let may_drop = matches!(Relief::at_limit(&self.pipeline.database), Some(Relief::Drop { .. }));
+            let wait = wait.or((may_drop && is_over_limit(&self.seen)).then(Backoff::long_wait));
             let is_lost = trouble.reason.is_lost();
             let held_up_commits = streamed && trouble.reason == Reason::SyncStandby;
             if let Some(ask) = ask.take() {
@@ -217,8 +220,6 @@ impl Keep {
             }
             let acknowledged = self.pipeline.reporter.status().positions.acknowledged;
             let mut over = self.seen.clone();
-            // A stream that is lost is not tried again, but its slot can be given up.
-            let may_drop = matches!(Relief::at_limit(&self.pipeline.database), Some(Relief::Drop { .. }));
             ask = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,

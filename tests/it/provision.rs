@@ -506,7 +506,8 @@ async fn a_long_transaction_gets_through_before_another_publication_is_used() {
     slotd.await_bytes(&dbname, half + 1).await;
     slotd.sighup();
     cluster.await_value(&dbname, THROUGH, "\"another\"").await;
-    assert_eq!(slotd.log().matches("retrying, publication: the slot").count(), 1, "{}", slotd.log());
+    let resumed = "the slot is behind what the sink holds";
+    assert_eq!(slotd.log().matches(resumed).count(), 1, "once, after the crash: {}", slotd.log());
     let ids = slotd.lines(&dbname).into_iter().map(|line| line["record"]["id"].as_i64());
     assert!(ids.eq((1..=400_000).map(Some)), "every row once, in order");
 }
