@@ -202,7 +202,7 @@ impl ReplicationSession {
         Ok(())
     }
 
-    /// Lets standbys keep a copy of the slot; 17 and later. Fails at once if a session holds it.
+    /// Lets standbys keep a copy of the slot; 17 and later. Waits for a session that holds it.
     ///
     /// # Errors
     /// The server refuses, or the session breaks off.

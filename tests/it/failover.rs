@@ -128,6 +128,31 @@ async fn outlived_on(major: u32) {
     assert_eq!(health["state"], "retrying", "{health:#}");
 }
 
+/// It answers nobody, and the kernel goes on taking connections for it.
+#[tokio::test]
+async fn a_primary_that_is_frozen_is_left_for_the_one_that_was_promoted() {
+    let pair = Pair::start(18, true).await;
+    let dbname = &pair.dbname;
+    let mut slotd = pair.streamed().await;
+    slotd.configure(&format!("agent.wal_sender_timeout = \"2s\"\nagent.connect_timeout = \"2s\"\n{}", pair.entry));
+    assert!(slotd.sigterm().await.success());
+    slotd.start();
+    slotd.await_state(dbname, "streaming").await;
+    pair.insert(&pair.primary, 11..=60).await;
+    slotd.await_lines(dbname, 60).await;
+    pair.primary.freeze().unwrap();
+    slotd.await_state(dbname, "retrying").await;
+    pair.standby.promote().await;
+    slotd.await_state(dbname, "streaming").await;
+    pair.insert(&pair.standby, 101..=110).await;
+    slotd.await_lines(dbname, 70).await;
+    pair.primary.thaw().unwrap();
+    pair.insert(&pair.primary, 201..=210).await;
+    pair.insert(&pair.standby, 111..=120).await;
+    slotd.await_acknowledged(&pair.standby, dbname).await;
+    assert_eq!(ids(&slotd, dbname), (1..=60).chain(101..=120).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn what_never_reached_the_new_primary_is_told_and_its_lsns_are_not_taken_for_ours() {
     join_all(MAJORS.iter().flat_map(|major| [false, true].map(|reused| diverged_on(*major, reused)))).await;

@@ -2,9 +2,7 @@
 
 use super::Proof::{Not, Test};
 use super::Row;
-use super::Step::{
-    AdvanceSlot, AlterSlot, Connect, ConnectReplication, CreatePublication, CreateSlot, DropSlot, Start, Stream,
-};
+use super::Step::{AdvanceSlot, Connect, ConnectReplication, CreatePublication, CreateSlot, DropSlot, Start, Stream};
 use super::When::{Always, By, NotByPostgres, OverSocketBy};
 use crate::postgres::trouble::Class::{Held, Operator, Retry};
 use crate::status::Reason;
@@ -367,7 +365,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         case: "slot held",
-        at: &[Start, AlterSlot, DropSlot, AdvanceSlot],
+        at: &[Start, DropSlot, AdvanceSlot],
         sqlstate: "55006",
         when: Always,
         class: Held,
@@ -379,7 +377,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         case: "slot gone",
-        at: &[Start, AlterSlot, DropSlot, AdvanceSlot],
+        at: &[Start, DropSlot, AdvanceSlot],
         sqlstate: "42704",
         when: Always,
         class: Retry,

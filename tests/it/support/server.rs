@@ -233,6 +233,26 @@ impl Server {
         Ok(())
     }
 
+    /// SIGSTOP for the postmaster and all of its children: the kernel goes on taking what is sent to them.
+    pub(crate) fn freeze(&self) -> Result<(), Failure> {
+        self.signal_all(Signal::STOP)
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) -> Result<(), Failure> {
+        self.signal_all(Signal::CONT)
+    }
+
+    fn signal_all(&self, signal: Signal) -> Result<(), Failure> {
+        let Some(postmaster) = &self.postmaster else { return Ok(()) };
+        kill_process(Pid::from_child(postmaster), signal)?;
+        for pid in children_of(postmaster.id())?.into_iter().filter_map(Pid::from_raw) {
+            // One that has ended by itself needs nothing.
+            let _ = kill_process(pid, signal);
+        }
+        Ok(())
+    }
+
     /// SIGKILL for the postmaster and all of its children: what a power cut does to processes.
     pub(crate) fn kill9(&mut self) -> Result<(), Failure> {
         let Some(mut child) = self.postmaster.take() else { return Ok(()) };
