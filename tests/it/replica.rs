@@ -269,11 +269,13 @@ async fn promoted_on(major: u32, kill: bool) {
         () = write => unreachable!(),
         () = promote => {}
     }
+    let begun = Instant::now();
     let has = async |slotd: &mut Slotd| {
         let rows = standby.value(dbname, "SELECT count(*) FROM orders").await.unwrap().parse().unwrap();
         slotd.await_lines(dbname, rows).await;
     };
     has(&mut slotd).await;
+    let delivered = begun.elapsed();
     if kill {
         slotd.await_acknowledged(standby, dbname).await;
         slotd.kill9().await;
@@ -281,6 +283,11 @@ async fn promoted_on(major: u32, kill: bool) {
     }
     let is_promoted = |health: &Value| health["findings"][0]["code"] == "promoted" && health["state"] == "streaming";
     slotd.await_until(dbname, is_promoted).await;
+    println!(
+        "PostgreSQL {major}, killed: {kill}: what came after the promotion was delivered {delivered:?} later, and the stream \
+         judged anew after {:?}",
+        begun.elapsed()
+    );
     standby.execute(dbname, "INSERT INTO orders SELECT generate_series(2000001, 2000010)").await;
     has(&mut slotd).await;
     slotd.kill9().await;
