@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::Server;
 
 /// How many have a turn at one server at once.
-const TURNS: usize = 4;
+const TURNS: usize = 8;
 
 /// The turns at each server; clones share them.
 #[derive(Debug, Clone, Default)]
