@@ -3,12 +3,11 @@
 use super::*;
 use crate::config::{DeclaredTable, Publish};
 use crate::ident::{PublicationName, TableName};
-use crate::lsn::Lsn;
 use crate::postgres::catalog::{ServerFacts, SlotFacts, SlotHolder};
 use crate::postgres::identity::{Unpublishable, Why};
 use crate::postgres::publication::PublishedTable;
 use crate::postgres::trouble::Class;
-use crate::provision::testing::{database, slot};
+use crate::provision::testing::{database, server, slot};
 use crate::status::{Reason, Trouble};
 
 const OWN: &str = "slotd/0123456789abcdef";
@@ -23,20 +22,7 @@ fn unpublishable(name: &str) -> Unpublishable {
 
 fn nothing() -> Observed {
     Observed {
-        server: ServerFacts {
-            version: 170_002,
-            in_recovery: false,
-            wal_level: "logical".to_owned(),
-            max_slot_wal_keep_size: None,
-            idle_replication_slot_timeout: None,
-            synchronous_standby_names: String::new(),
-            synchronized_standby_slots: None,
-            clock: jiff::Timestamp::UNIX_EPOCH,
-            started: String::new(),
-            wal_end: Lsn(1000),
-            connection_limit: None,
-            has_our_settings: true,
-        },
+        server: ServerFacts { version: 170_002, max_slot_wal_keep_size: None, ..server() },
         primary: None,
         standby: None,
         publication: None,
