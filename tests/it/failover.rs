@@ -9,7 +9,7 @@ use crate::support::{self, Cluster, Options, Slotd, await_copy, set};
 
 /// Versions whose slots outlive a failover.
 const MAJORS: [u32; 2] = [17, 18];
-/// From promotion to stream: the bound is the issue's.
+/// From promotion to stream, as the README promises.
 const AT_MOST: Duration = Duration::from_secs(5);
 
 /// A primary and its standby, which copies slots.

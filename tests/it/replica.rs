@@ -47,7 +47,7 @@ impl Pair {
     }
 }
 
-/// The bound is the issue's: what the server does by itself takes up to 15 seconds.
+/// What the server does by itself takes up to 15 seconds.
 const BY_ITSELF: Duration = Duration::from_secs(20);
 const AT_ONCE: Duration = Duration::from_secs(3);
 

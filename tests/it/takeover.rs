@@ -8,7 +8,7 @@ use crate::support::{
     Cluster, FAR, History, Manager, Network, Options, Slotd, compare, on_a_host, seed, stands_in_the_page,
 };
 
-/// `wal_sender_timeout` unless the file says otherwise: the bound is the issue's.
+/// `wal_sender_timeout` unless the file says otherwise: within it the slot is ours.
 const AT_MOST: Duration = Duration::from_secs(10);
 
 async fn is_exact(cluster: &Cluster, dbname: &str, slotd: &mut Slotd) {
