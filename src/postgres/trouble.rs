@@ -81,20 +81,21 @@ pub fn of_connect(error: &ConnectError, to: &Connection) -> Diagnosis {
     }
 }
 
-/// Why none of several servers is the primary. It may be that only if somebody has to do something at each of them.
+/// Why none of several servers is the primary. What somebody has to do at one of them is said first; it is that alone if there
+/// is something at each.
 fn of_hosts(error: &ConnectError, tried: &[(Server, NotPrimary)], to: &Connection) -> Diagnosis {
-    let mut failed = tried.iter().map(|(server, what)| match what {
-        NotPrimary::Failed(error) => Some(of_connect(error, &to.to(server))),
-        NotPrimary::PassedOver | NotPrimary::Standby => None,
-    });
-    let first = failed.clone().flatten().next();
-    match first {
-        Some(Diagnosis { class: Class::Operator, trouble })
-            if failed.all(|each| each.is_some_and(|each| each.class == Class::Operator)) =>
-        {
-            diagnosis(Class::Operator, trouble.reason, error.to_string(), trouble.hint)
-        }
-        _ => diagnosis(
+    let operators: Vec<_> = tried
+        .iter()
+        .filter_map(|(server, what)| match what {
+            NotPrimary::Failed(error) => Some(of_connect(error, &to.to(server))),
+            NotPrimary::PassedOver | NotPrimary::Standby => None,
+        })
+        .filter(|failed| failed.class == Class::Operator)
+        .collect();
+    let class = if operators.len() == tried.len() { Class::Operator } else { Class::Retry };
+    match operators.first() {
+        Some(Diagnosis { trouble, .. }) => diagnosis(class, trouble.reason, error.to_string(), &trouble.hint),
+        None => diagnosis(
             Class::Retry,
             Reason::Connection,
             error.to_string(),
@@ -186,4 +187,32 @@ pub fn of_server(step: Step, error: &ServerError, to: &Connection, known: &str) 
         return client_cert::refused(error, to);
     }
     catalogue::of_server(step, error, to, known)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_somebody_has_to_do_at_one_of_several_hosts_is_said_before_all_else() {
+        let text =
+            "[[postgres_databases]]\nname = \"shop\"\nhosts = [\"a\", \"b\"]\ndatabase = \"shop\"\nusername = \"me\"\n";
+        let config = crate::config::parse(Path::new("slotd.toml"), text, &|_| None).unwrap();
+        let to = &config.databases[0].connection;
+        let none = || NotPrimary::Failed(Box::new(ConnectError::Login(LoginError::NoPassword)));
+        let told = |what: [NotPrimary; 2]| {
+            let tried = to.servers().into_iter().zip(what).collect();
+            let Diagnosis { class, trouble } = of_connect(&ConnectError::NoPrimary { tried }, to);
+            (class, trouble.reason, trouble.hint)
+        };
+        let password = "give `password` or `password_file`".to_owned();
+        let authentication = |class| (class, Reason::Authentication, password.clone());
+        assert_eq!(told([NotPrimary::Standby, none()]), authentication(Class::Retry));
+        assert_eq!(told([none(), none()]), authentication(Class::Operator));
+        let (class, reason, hint) = told([NotPrimary::Standby, NotPrimary::PassedOver]);
+        assert_eq!((class, reason), (Class::Retry, Reason::Connection));
+        assert!(hint.starts_with("promote one of them"), "{hint}");
+    }
 }
